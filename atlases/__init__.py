@@ -1,0 +1,1 @@
+"""Template and atlases: label maps with their tables, provenance, licence and checksums."""

@@ -1,0 +1,1 @@
+"""Steps as nipype interfaces; with ``workflows`` the only place that imports nipype."""

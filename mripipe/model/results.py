@@ -1,0 +1,103 @@
+"""What a visit and a participant end up with: numbers with their units in the names, files by path."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Source = Literal["auto", "manual"]
+Side = Literal["left", "right", "bilateral", "none"]
+Status = Literal["ok", "no_lesion_found", "low_quality", "missing_input", "failed"]
+
+
+@dataclass(frozen=True)
+class LesionVolumes:
+    """One visit's row of ``lesion_volumes.tsv``; None is written as ``n/a``."""
+
+    participant_id: str
+    session_id: str
+    status: Status
+    """``ok``, or why values are missing."""
+    days_from_onset: float | None = None
+    days_from_infusion: float | None = None
+    source: Source | None = None
+    """``manual`` where an expert mask was used, else ``auto``; None where there is neither."""
+    side: Side | None = None
+    lesion_ml: float | None = None
+    """On the native grid of the reference image: the primary value."""
+    lesion_ml_lower: float | None = None
+    lesion_ml_upper: float | None = None
+    lesion_mni_ml: float | None = None
+    """In MNI152NLin2009aSym: secondary."""
+    mca_ml: float | None = None
+    """Part of the lesion inside the MCA territory, native grid."""
+    mca_fraction: float | None = None
+    """``mca_ml / lesion_ml``, 0 to 1."""
+    mca_territory_percent: float | None = None
+    """Percent of the MCA territory on the lesion's side that is lesion."""
+    n_components: int | None = None
+    """26-connected pieces of the lesion on the native grid."""
+    brain_ml: float | None = None
+    ventricle_ipsi_ml: float | None = None
+    """Lateral ventricle on the lesion's side."""
+    ventricle_contra_ml: float | None = None
+
+
+@dataclass(frozen=True)
+class NormalisationQuality:
+    """How well a visit fits the template."""
+
+    tissue_dice: float
+    """Dice of (grey + white) matter outside the lesion, subject's warped to MNI against the template's."""
+    jacobian_min: float
+    """Smallest determinant of the deformation inside the brain; 0 or less is a fold."""
+    jacobian_max: float
+    correlation: float
+    """Correlation of the warped filled image with the template inside the brain."""
+
+
+@dataclass(frozen=True)
+class VisitResult:
+    """Everything made for one visit; a path is None where the file was not made."""
+
+    participant_id: str
+    session_id: str
+    volumes: LesionVolumes
+    reference_suffix: str | None = None
+    """``T1w``, ``T2w`` or ``FLAIR``."""
+    preproc: Path | None = None
+    """Bias-corrected reference image, native grid."""
+    brain_mask: Path | None = None
+    lesion_probability: Path | None = None
+    lesion_mask: Path | None = None
+    """The mask that was used (``desc-final``), native reference grid."""
+    flair: Path | None = None
+    """FLAIR on its own grid, if there is one beside the reference."""
+    flair_to_reference: Path | None = None
+    """Transform that maps reference points to FLAIR points (resamples FLAIR onto the reference)."""
+    mni_image: Path | None = None
+    mni_lesion_mask: Path | None = None
+    to_mni: Path | None = None
+    """ITK composite that maps MNI points to native points (resamples native images onto MNI)."""
+    from_mni: Path | None = None
+    """ITK composite that maps native points to MNI points."""
+    mni_affine_image: Path | None = None
+    """The reference image on the MNI grid by the affine alone, for the report's flicker."""
+    quality: NormalisationQuality | None = None
+    warnings: tuple[str, ...] = ()
+    """One line each, fit for the report."""
+    error: str | None = None
+    """The one line that says why the visit failed; None when it did not."""
+
+
+@dataclass(frozen=True)
+class SubjectResult:
+    """One participant's visits in time order."""
+
+    participant_id: str
+    visits: tuple[VisitResult, ...]
+    template: Path | None = None
+    """Within-subject template, where there are two visits or more."""
+    report: Path | None = None
+    """The participant's HTML report."""

@@ -1,0 +1,1 @@
+"""Results and figures to self-contained HTML; a report never computes a number."""

@@ -1,0 +1,1 @@
+"""nipype graphs over the steps, one builder a stage."""
