@@ -1,0 +1,246 @@
+"""Add an atlas from a user's files, once its grid, labels and sides have been checked."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import re
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+
+from mripipe.errors import InputError, RequestError
+
+from .atlas import atlas_names, user_atlas_folder
+from .sides import check_sides
+from .tables import AtlasLabel, format_label_table, read_label_table
+from .template import TEMPLATE_SPACE
+
+MNI_BOX_MM = np.array([[-100.0, -145.0, -95.0], [100.0, 110.0, 130.0]])
+"""Lowest and highest corner of the MNI brains' grids, with a margin; labels beyond are not in MNI space."""
+
+LARGEST_LABEL = 65535
+
+SAME_PLACE_MM = 0.01
+"""Two affines that move no corner of the grid by more than this are the same."""
+
+SMALLEST_VOXEL_MM3 = 1e-6
+"""Below this an affine is singular."""
+
+LISTED = 10
+"""Labels named in a message before the rest are only counted."""
+
+
+@dataclass(frozen=True)
+class InstalledAtlas:
+    """What was installed, and what its user should know."""
+
+    name: str
+    """Name to load it by."""
+    folder: Path
+    """Where its three files are."""
+    n_labels: int
+    """Labels in the image."""
+    sides_verified: bool
+    """Whether the names of the labels confirm that left is left."""
+    notes: tuple[str, ...]
+    """Oddities that were accepted."""
+
+
+def install_atlas(
+    file: Path, label_table: Path, *, name: str, space: str, licence: str = "n/a"
+) -> InstalledAtlas:
+    """Check an atlas and copy it into the user's atlas folder.
+
+    Parameters
+    ----------
+    file : Path
+        NIfTI label map in an MNI space: three axes, whole numbers, 0 for the background, left and right
+        told by its affine.
+    label_table : Path
+        See `mripipe.atlases.tables.read_label_table`.
+    name : str
+        Name to load it by: letters, digits, ``_``, ``-``, ``.``.
+    space : str
+        Template space, named as in BIDS, such as ``MNI152NLin6Asym``.
+    licence : str
+        Licence of the atlas.
+
+    Returns
+    -------
+    InstalledAtlas
+
+    Raises
+    ------
+    RequestError
+        If the name or the space cannot be used, or the name is taken.
+    InputError
+        If the image is no label map in MNI space, has labels that the table does not name, or has labels on
+        the side opposite to their name.
+
+    """
+    file, label_table = Path(file), Path(label_table)
+    _check_request(name, space)
+    table = read_label_table(label_table)
+    labels, affine = _read_label_map(file)
+    present, notes = _match_labels(table, labels, file, label_table)
+    _check_extent(labels, affine, file)
+    sides = check_sides(present, labels, affine, name=str(file))
+    notes += sides.notes
+    if not sides.verified:
+        notes += ("sides unverified: the names tell no left and right, the header alone does",)
+    if space != TEMPLATE_SPACE:
+        notes += (f"in {space}: against {TEMPLATE_SPACE} borders may be off by some mm",)
+    sided = [AtlasLabel(row.index, row.name, row.abbreviation, sides.sides[row.index]) for row in present]
+    content = _nifti_bytes(labels, affine)
+    about = {
+        "name": name,
+        "space": space,
+        "licence": " ".join(licence.split()) or "n/a",
+        "sides": "verified" if sides.verified else "unverified",
+        "built_from": [_source(file), _source(label_table)],
+        "notes": list(notes),
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
+    payloads = {
+        f"{name}.nii.gz": gzip.compress(content, 9, mtime=0),
+        f"{name}.tsv": format_label_table(sided).encode(),
+        f"{name}.json": (json.dumps(about, indent=2, ensure_ascii=False) + "\n").encode(),
+    }
+    return InstalledAtlas(name, _write_folder(payloads, name), len(present), sides.verified, notes)
+
+
+def _check_request(name: str, space: str) -> None:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name):
+        raise RequestError(
+            f"atlas name {name!r}: expected letters, digits, '_', '-' or '.'; choose another name"
+        )
+    if not re.fullmatch(r"[A-Za-z0-9]+", space):
+        raise RequestError(
+            f"space {space!r}: expected a template's name such as {TEMPLATE_SPACE}; name the space"
+        )
+    if name in atlas_names():
+        raise RequestError(f"atlas '{name}' is there already; choose another name, or remove its folder")
+
+
+def _read_label_map(file: Path) -> tuple[NDArray[np.uint16], NDArray[np.float64]]:
+    try:
+        image = nib.Nifti1Image.from_filename(file)
+        values = np.asanyarray(image.dataobj)
+        forms = image.get_sform(coded=True)[0], image.get_qform(coded=True)[0]
+    except Exception as error:  # nibabel raises a dozen kinds for a file that is no NIfTI image
+        raise InputError(
+            f"{file}: cannot be read as a NIfTI label map ({error}); give a whole file"
+        ) from error
+    if values.ndim != 3:
+        raise InputError(
+            f"{file}: expected a label map with 3 axes, found shape {values.shape}; "
+            "make one label map of several volumes first"
+        )
+    if not np.isfinite(values).all() or not np.array_equal(values, np.rint(values)):
+        raise InputError(f"{file}: expected whole numbers, found fractions or NaN; give the label map itself")
+    if values.min() < 0 or not 0 < values.max() <= LARGEST_LABEL:
+        raise InputError(
+            f"{file}: expected labels from 1 to {LARGEST_LABEL}, found values from {values.min():g} to "
+            f"{values.max():g}; give the label map itself"
+        )
+    return values.astype(np.uint16), _placement(*forms, values.shape, file)
+
+
+def _placement(
+    sform: NDArray[np.float64] | None, qform: NDArray[np.float64] | None, shape: Sequence[int], file: Path
+) -> NDArray[np.float64]:
+    if sform is None and qform is None:
+        raise InputError(
+            f"{file}: the header tells no orientation (sform and qform code 0); give one that does"
+        )
+    if sform is not None and qform is not None:
+        off_mm = float(np.abs((sform - qform) @ _corners([(0, length - 1) for length in shape])).max())
+        if off_mm > SAME_PLACE_MM:
+            raise InputError(
+                f"{file}: sform and qform disagree by up to {off_mm:.1f} mm; correct the header, so that left "
+                "and right are told once"
+            )
+    affine = np.asarray(qform if sform is None else sform, float)
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < SMALLEST_VOXEL_MM3:
+        raise InputError(f"{file}: the affine has no volume (a zero voxel size?); correct the header")
+    return affine
+
+
+def _corners(spans: Sequence[Sequence[int]]) -> NDArray[np.int64]:
+    """Homogeneous corners of a box of voxels, shape (4, 8)."""
+    return np.array(np.meshgrid(*spans, [1])).reshape(4, -1)
+
+
+def _match_labels(
+    table: Sequence[AtlasLabel], labels: NDArray[np.uint16], file: Path, label_table: Path
+) -> tuple[tuple[AtlasLabel, ...], tuple[str, ...]]:
+    """Table lines that are in the image, and a note on those that are not."""
+    found = {int(value) for value in np.unique(labels)} - {0}
+    named = {row.index for row in table}
+    if unnamed := sorted(found - named):
+        raise InputError(
+            f"{label_table}: expected every label of {file.name}, found no line for {_listed(unnamed)}; "
+            "add these labels to the table"
+        )
+    present = tuple(row for row in table if row.index in found)
+    absent = sorted(named - found)
+    return present, (f"in the table, not in the image: {_listed(absent)}",) if absent else ()
+
+
+def _check_extent(labels: NDArray[np.uint16], affine: NDArray[np.float64], file: Path) -> None:
+    """Refuse labels that cannot be in MNI space, by the corners of the labelled box."""
+    spans = [np.flatnonzero(labels.any(axis=others))[[0, -1]] for others in ((1, 2), (0, 2), (0, 1))]
+    corners_mm = (affine @ _corners(spans))[:3].T
+    low, high = corners_mm.min(axis=0), corners_mm.max(axis=0)
+    if (low < MNI_BOX_MM[0]).any() or (high > MNI_BOX_MM[1]).any():
+        box = ", ".join(f"{axis} {a:.0f} to {b:.0f}" for axis, a, b in zip("xyz", low, high, strict=True))
+        limits = ", ".join(
+            f"{axis} {a:.0f} to {b:.0f}" for axis, a, b in zip("xyz", *MNI_BOX_MM, strict=True)
+        )
+        raise InputError(
+            f"{file}: expected labels within an MNI brain ({limits} mm), found {box} mm; "
+            "bring the label map into MNI space first"
+        )
+
+
+def _nifti_bytes(labels: NDArray[np.uint16], affine: NDArray[np.float64]) -> bytes:
+    smallest = np.uint8 if labels.max() <= np.iinfo(np.uint8).max else np.uint16
+    image = nib.Nifti1Image(labels.astype(smallest), affine)
+    image.header.set_xyzt_units("mm")
+    content: bytes = image.to_bytes()
+    return content
+
+
+def _source(path: Path) -> dict[str, str]:
+    return {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+
+
+def _write_folder(payloads: dict[str, bytes], name: str) -> Path:
+    """All files or none: written beside, then renamed into place."""
+    parent = user_atlas_folder()
+    target = parent / name
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".part-", dir=parent) as scratch:
+            staged = Path(scratch) / name
+            staged.mkdir()
+            for file_name, payload in payloads.items():
+                (staged / file_name).write_bytes(payload)
+            staged.rename(target)
+    except OSError as error:
+        raise RequestError(
+            f"{target}: the atlas cannot be written ({error}); free or name another folder"
+        ) from error
+    return target
+
+
+def _listed(indices: Sequence[int]) -> str:
+    more = f" and {len(indices) - LISTED} more" if len(indices) > LISTED else ""
+    return ", ".join(map(str, indices[:LISTED])) + more
