@@ -1,0 +1,294 @@
+"""Results as data: each participant's as JSON, all participants' as tables with a data dictionary.
+
+The tables are always rebuilt from the stored results of every participant, so that runs of different
+participants into one folder, in any order, end in the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Final, Literal, Union, get_args, get_origin, get_type_hints
+
+import numpy as np
+
+from mripipe import __version__
+from mripipe.bids.files import write_atomic
+from mripipe.bids.names import OutputPaths
+from mripipe.errors import InputError, ProcessingError
+from mripipe.model.results import LesionVolumes, SubjectResult, VisitResult
+
+MISSING: Final = "n/a"
+
+STATUS_LEVELS: Final = {
+    "ok": "measured",
+    "no_lesion_found": "the visit was processed and no infarct was found",
+    "low_quality": "measured, but a quality check failed: look at the report",
+    "missing_input": "what is needed for this value was not there",
+    "failed": "the visit could not be processed; the report says why",
+}
+
+_DECIMALS: Final = {"_ml": 3, "_ml_lower": 3, "_ml_upper": 3, "_fraction": 4, "_percent": 2}
+
+_VOLUME_COLUMNS: Final[dict[str, dict[str, Any]]] = {
+    "participant_id": {"Description": "Coded identity"},
+    "session_id": {"Description": "Visit"},
+    "days_from_onset": {"Description": "Days since stroke onset", "Units": "d"},
+    "days_from_infusion": {"Description": "Days since the first infusion, negative before it", "Units": "d"},
+    "source": {
+        "Description": "Where the lesion mask comes from",
+        "Levels": {"manual": "an expert's mask that was given", "auto": "found by the program"},
+    },
+    "side": {
+        "Description": "Side of the person's brain that the lesion lies on",
+        "Levels": {"left": "left", "right": "right", "bilateral": "both", "none": "no lesion"},
+    },
+    "lesion_ml": {"Description": "Lesion volume on the native grid: the primary value", "Units": "mL"},
+    "lesion_ml_lower": {"Description": "Lower end of the lesion volume's interval", "Units": "mL"},
+    "lesion_ml_upper": {"Description": "Upper end of the lesion volume's interval", "Units": "mL"},
+    "lesion_mni_ml": {"Description": "Lesion volume in MNI152NLin2009aSym: secondary", "Units": "mL"},
+    "mca_ml": {"Description": "Lesion volume within the MCA territory, native grid", "Units": "mL"},
+    "mca_fraction": {"Description": "Share of the lesion within the MCA territory, 0 to 1"},
+    "mca_territory_percent": {
+        "Description": "Share of the MCA territory on the lesion's side that is lesion",
+        "Units": "%",
+    },
+    "n_components": {"Description": "26-connected pieces of the lesion, native grid"},
+    "brain_ml": {"Description": "Brain volume, ventricles and lesion included", "Units": "mL"},
+    "ventricle_ipsi_ml": {"Description": "Lateral ventricle on the lesion's side", "Units": "mL"},
+    "ventricle_contra_ml": {"Description": "Lateral ventricle on the other side", "Units": "mL"},
+    "status": {"Description": "Why values are missing, if any are", "Levels": STATUS_LEVELS},
+}
+
+_MEASURES: Final = (
+    ("lesion_volume", "brain", "lesion", "lesion_ml", "mL"),
+    ("lesion_volume_lower", "brain", "lesion", "lesion_ml_lower", "mL"),
+    ("lesion_volume_upper", "brain", "lesion", "lesion_ml_upper", "mL"),
+    ("lesion_volume_mni", "brain", "lesion", "lesion_mni_ml", "mL"),
+    ("lesion_volume", "mca_territory", "lesion", "mca_ml", "mL"),
+    ("lesion_fraction", "mca_territory", "lesion", "mca_fraction", "1"),
+    ("lesioned_percent", "mca_territory", "lesion", "mca_territory_percent", "%"),
+    ("lesion_components", "brain", "lesion", "n_components", "count"),
+    ("brain_volume", "brain", "both", "brain_ml", "mL"),
+    ("ventricle_volume", "lateral_ventricle", "ipsilesional", "ventricle_ipsi_ml", "mL"),
+    ("ventricle_volume", "lateral_ventricle", "contralesional", "ventricle_contra_ml", "mL"),
+)
+"""Measure, region, which side it is on, field of `LesionVolumes`, unit."""
+
+_MEASUREMENT_COLUMNS: Final[dict[str, dict[str, Any]]] = {
+    "participant_id": {"Description": "Coded identity"},
+    "session_id": {"Description": "Visit"},
+    "days_from_onset": {"Description": "Days since stroke onset", "Units": "d"},
+    "days_from_infusion": {"Description": "Days since the first infusion, negative before it", "Units": "d"},
+    "measure": {
+        "Description": "What was measured",
+        "Levels": {
+            "lesion_volume": "volume of the lesion inside the region, native grid",
+            "lesion_volume_lower": "lower end of the lesion volume's interval",
+            "lesion_volume_upper": "upper end of the lesion volume's interval",
+            "lesion_volume_mni": "volume of the lesion in MNI152NLin2009aSym",
+            "lesion_fraction": "share of the lesion that lies inside the region",
+            "lesioned_percent": "share of the region, on the lesion's side, that is lesion",
+            "lesion_components": "number of 26-connected pieces of the lesion",
+            "brain_volume": "volume of the brain, ventricles and lesion included",
+            "ventricle_volume": "volume of one lateral ventricle, native grid",
+        },
+    },
+    "region": {
+        "Description": "Where it was measured",
+        "Levels": {
+            "brain": "the whole brain",
+            "mca_territory": "territory of the middle cerebral artery",
+            "lateral_ventricle": "one lateral ventricle",
+        },
+    },
+    "side": {
+        "Description": "Side of the person's brain; of a lesion's measure, the side the lesion lies on",
+        "Levels": {
+            "left": "left",
+            "right": "right",
+            "bilateral": "both sides",
+            "none": "no lesion",
+        },
+    },
+    "value": {"Description": "The measured number, in the row's unit"},
+    "unit": {
+        "Description": "Unit of the value",
+        "Levels": {"mL": "mL", "%": "%", "1": "share", "count": "count"},
+    },
+    "status": {"Description": "Why the value is missing, if it is", "Levels": STATUS_LEVELS},
+    "qc": {
+        "Description": "Automatic quality check of the visit",
+        "Levels": {"pass": "no warning", "warning": "the report has warnings for this visit"},
+    },
+    "software": {"Description": "Program and version that measured the value"},
+}
+
+
+def write_subject_results(out_dir: Path, result: SubjectResult) -> Path:
+    """Store one participant's results as ``sub-001/sub-001_results.json``, paths relative to `out_dir`.
+
+    Raises
+    ------
+    ProcessingError
+        If a number is not finite, or the file cannot be written.
+    RequestError
+        If a path lies outside `out_dir`.
+
+    """
+    paths = OutputPaths(out_dir)
+    encoded = _encode(result, paths.relative)
+    try:
+        text = json.dumps(encoded, indent=1, ensure_ascii=False, allow_nan=False)
+    except ValueError as error:
+        raise ProcessingError(
+            f"{result.participant_id}: a result is not a finite number; not stored"
+        ) from error
+    return write_atomic(paths.results(result.participant_id), text + "\n")
+
+
+def read_results(out_dir: Path) -> tuple[SubjectResult, ...]:
+    """Read every participant's stored results, sorted by participant; paths are put below `out_dir` again.
+
+    Raises
+    ------
+    InputError
+        If a file is damaged or was written by another version.
+
+    """
+    results = []
+    for path in sorted(out_dir.glob("sub-*/sub-*_results.json")):
+        try:
+            stored = json.loads(path.read_text(encoding="utf-8"))
+            results.append(_decode(stored, SubjectResult, out_dir))
+        except (ValueError, TypeError, KeyError, OSError) as error:
+            raise InputError(
+                f"{path.name}: stored results cannot be read ({error}); run this participant again"
+            ) from error
+    return tuple(results)
+
+
+def write_tables(out_dir: Path) -> tuple[Path, Path]:
+    """Rebuild ``lesion_volumes.tsv`` and ``measurements.tsv`` from all stored results; return both paths."""
+    results = read_results(out_dir)
+    volumes = [visit.volumes for result in results for visit in result.visits]
+    visits = [visit for result in results for visit in result.visits]
+    return write_lesion_volumes(out_dir, volumes), write_measurements(out_dir, visits)
+
+
+def write_lesion_volumes(out_dir: Path, rows: Iterable[LesionVolumes]) -> Path:
+    """Write ``lesion_volumes.tsv``, a row a visit in the order given, with its data dictionary beside it.
+
+    Parameters
+    ----------
+    out_dir : Path
+    rows : iterable of LesionVolumes
+        None is written as ``n/a``.
+
+    Raises
+    ------
+    ProcessingError
+        If the file cannot be written.
+
+    """
+    names = list(_VOLUME_COLUMNS)
+    lines = [[_cell(name, getattr(row, name)) for name in names] for row in rows]
+    return _write_table(OutputPaths(out_dir).lesion_volumes, _VOLUME_COLUMNS, lines)
+
+
+def write_measurements(out_dir: Path, visits: Iterable[VisitResult]) -> Path:
+    """Write ``measurements.tsv``, a row a visit and measure, with its data dictionary beside it.
+
+    A value of an otherwise successful visit that is not there has status ``missing_input``; a value that is
+    there although the visit has no lesion (the brain's volume) has status ``ok``.
+    """
+    lines = [line for visit in visits for line in _measurement_lines(visit)]
+    return _write_table(OutputPaths(out_dir).measurements, _MEASUREMENT_COLUMNS, lines)
+
+
+def _measurement_lines(visit: VisitResult) -> list[list[str]]:
+    """Return one visit's lines of the long table."""
+    row = visit.volumes
+    start = [_cell(name, getattr(row, name)) for name in list(_MEASUREMENT_COLUMNS)[:4]]
+    qc = MISSING if row.status == "failed" else "warning" if visit.warnings else "pass"
+    lines = []
+    for measure, region, relation, name, unit in _MEASURES:
+        value = getattr(row, name)
+        cells = [measure, region, _side(row, relation), _cell(name, value), unit, _status(row, value)]
+        lines.append([*start, *cells, qc, f"mripipe {__version__}"])
+    return lines
+
+
+def _side(row: LesionVolumes, relation: str) -> str:
+    """Return the side of the brain that a measure belongs to."""
+    if relation == "both":
+        return "bilateral"
+    if relation == "lesion" or row.side not in ("left", "right"):
+        return MISSING if row.side is None or relation != "lesion" else row.side
+    opposite = {"left": "right", "right": "left"}
+    return row.side if relation == "ipsilesional" else opposite[row.side]
+
+
+def _status(row: LesionVolumes, value: float | None) -> str:
+    """Return one value's status."""
+    if value is None:
+        return "missing_input" if row.status == "ok" else row.status
+    return "ok" if row.status == "no_lesion_found" else row.status
+
+
+def _cell(name: str, value: object) -> str:
+    """Write one value: fixed decimals by the unit in the name, tabs and line ends taken out of text."""
+    if value is None:
+        return MISSING
+    if isinstance(value, (int, float, np.number)) and name != "n_components":
+        if name.startswith("days_"):
+            # Adding 0.0 makes a rounded -0.0 a plain 0.
+            return f"{round(float(value), 1) + 0.0:.1f}".removesuffix(".0")
+        return f"{value:.{next(n for end, n in _DECIMALS.items() if name.endswith(end))}f}"
+    return re.sub(r"\s+", " ", str(value))
+
+
+def _write_table(path: Path, columns: dict[str, dict[str, Any]], lines: Sequence[Sequence[str]]) -> Path:
+    """Write a table and its data dictionary."""
+    text = "".join("\t".join(cells) + "\n" for cells in [list(columns), *lines])
+    dictionary = json.dumps(columns, indent=2) + "\n"
+    write_atomic(path.with_suffix(".json"), dictionary)
+    return write_atomic(path, text)
+
+
+def _encode(value: Any, relative: Callable[[Path], str]) -> Any:
+    """Turn a result into what JSON can hold."""
+    if is_dataclass(value):
+        return {f.name: _encode(getattr(value, f.name), relative) for f in fields(value)}
+    if isinstance(value, tuple):
+        return [_encode(item, relative) for item in value]
+    if isinstance(value, np.generic):
+        return value.item()
+    return relative(value) if isinstance(value, Path) else value
+
+
+def _decode(value: Any, kind: Any, out_dir: Path) -> Any:
+    """Turn JSON back into the type that a field is declared with."""
+    if get_origin(kind) in (Union, UnionType):
+        if value is None:
+            return None
+        (kind,) = (option for option in get_args(kind) if option is not NoneType)
+    if is_dataclass(kind):
+        hints = get_type_hints(kind)
+        if unknown := sorted(set(value) - set(hints)):
+            raise KeyError(f"unknown field {', '.join(unknown)}")
+        return kind(**{name: _decode(item, hints[name], out_dir) for name, item in value.items()})
+    if get_origin(kind) is tuple:
+        return tuple(_decode(item, get_args(kind)[0], out_dir) for item in value)
+    if kind is Path:
+        return out_dir / value
+    if kind is float and type(value) is int:
+        return float(value)
+    allowed = get_args(kind) if get_origin(kind) is Literal else None
+    if value not in allowed if allowed else not isinstance(value, kind):
+        raise TypeError(f"{value!r} is not {kind}")
+    return value
