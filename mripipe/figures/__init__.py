@@ -1,1 +1,1 @@
-"""Arrays in, matplotlib figures out; nothing is saved here."""
+"""Arrays in, pictures out as SVG text or matplotlib figures; nothing is saved here."""

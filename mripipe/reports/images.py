@@ -1,0 +1,100 @@
+"""The few image files a report looks at, read for display only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import SimpleITK as sitk
+from nibabel.filebasedimages import ImageFileError
+from numpy.typing import NDArray
+
+from mripipe.errors import InputError
+from mripipe.figures.planes import Volume
+
+# ITK's millimetres run to the left and to the back, ours (RAS+) to the right and to the front.
+_RAS_FROM_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+# A rigid transform through text or HDF5 keeps points to far better than this, mm.
+_LINEAR_TOLERANCE_MM = 1e-3
+
+
+def read_volume(path: Path) -> Volume:
+    """Read a 3D NIfTI image with its affine.
+
+    Parameters
+    ----------
+    path : Path
+        Any orientation.
+
+    Returns
+    -------
+    Volume
+        float32, NaN and infinities as 0, axes as stored.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, or is not 3D.
+
+    """
+    try:
+        image = nib.load(path)
+        data = np.asarray(image.dataobj, np.float32)
+    except (OSError, EOFError, ValueError, ImageFileError) as error:
+        raise InputError(f"{path.name}: cannot be read for the report ({type(error).__name__})") from error
+    if data.ndim == 4 and data.shape[3] == 1:
+        data = data[..., 0]
+    if data.ndim != 3:
+        raise InputError(f"{path.name}: expected a 3D image for the report, found shape {data.shape}")
+    return Volume(np.nan_to_num(data, posinf=0.0, neginf=0.0), np.asarray(image.affine, float))
+
+
+def read_linear_transform(path: Path) -> NDArray[np.float64]:
+    """Read a rigid or affine ITK transform as a matrix between RAS+ points.
+
+    Parameters
+    ----------
+    path : Path
+        A transform that SimpleITK reads; it maps points A (say the reference's) to points B (say FLAIR's).
+
+    Returns
+    -------
+    ndarray, shape (4, 4)
+        Takes a RAS+ point A (mm) to its RAS+ point B (mm).
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, or its transform is not linear.
+
+    """
+    try:
+        transform = sitk.ReadTransform(str(path))
+    except RuntimeError as error:
+        raise InputError(f"{path.name}: cannot be read as an ITK transform for the report") from error
+    corners = np.array([[0, 0, 0], [100, 0, 0], [0, 100, 0], [0, 0, 100], [100, 100, 100]], float)
+    mapped = np.array([transform.TransformPoint(corner.tolist()) for corner in corners])
+    matrix = np.eye(4)
+    matrix[:3, :3] = (mapped[1:4] - mapped[0]).T / 100
+    matrix[:3, 3] = mapped[0]
+    if not np.allclose(matrix[:3] @ [100, 100, 100, 1], mapped[4], atol=_LINEAR_TOLERANCE_MM):
+        raise InputError(
+            f"{path.name}: expected a rigid or affine transform for the report, found a deformable one"
+        )
+    return _RAS_FROM_LPS @ matrix @ _RAS_FROM_LPS
+
+
+def move_to_reference(volume: Volume, reference_to_volume: NDArray[np.float64]) -> Volume:
+    """Give a volume the affine it has in the reference's space; its voxels are untouched.
+
+    Parameters
+    ----------
+    volume : Volume
+        On its own grid, in its own space.
+    reference_to_volume : ndarray, shape (4, 4)
+        Takes the reference's RAS+ points (mm) to the volume's.
+
+    """
+    return Volume(volume.data, np.linalg.inv(reference_to_volume) @ volume.affine)

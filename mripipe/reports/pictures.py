@@ -1,0 +1,147 @@
+"""From a visit's files to its pictures: which planes are cut, which outlines lie on them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mripipe.atlases.template import load_template
+from mripipe.errors import InputError
+from mripipe.figures.flicker import flicker, template_outlines
+from mripipe.figures.mosaic import mosaic
+from mripipe.figures.planes import Plane, Volume, field_of_view, mask_points, planes_through
+from mripipe.model.results import VisitResult
+from mripipe.reports.images import move_to_reference, read_linear_transform, read_volume
+
+N_AXIAL_NATIVE = 10
+N_AXIAL_MNI = 4
+
+AFFINE = "Affine only"
+DEFORMABLE = "Deformable"
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Pictures of one image; or, without pictures, why there are none."""
+
+    title: str
+    panels: tuple[str, ...] = ()
+    """SVG text."""
+    outlines: tuple[str, ...] = ()
+    """Kinds of outline drawn."""
+    problem: str | None = None
+
+
+def native_galleries(visit: VisitResult) -> list[Gallery]:
+    """Draw the reference image, and FLAIR beside it, with brain and lesion outlined."""
+    if visit.preproc is None:
+        return []
+    name = visit.reference_suffix or "reference image"
+    try:
+        image = read_volume(visit.preproc)
+        outlines = _native_outlines(visit)
+        planes = native_planes(image, outlines)
+    except InputError as error:
+        return [Gallery(name, problem=str(error))]
+    kinds = tuple(outlines)
+    galleries = [Gallery(name, tuple(mosaic(image, planes, outlines, name=name)), kinds)]
+    if visit.flair is not None and visit.flair_to_reference is not None:
+        galleries.append(_flair_gallery(visit.flair, visit.flair_to_reference, planes, outlines))
+    return galleries
+
+
+def _flair_gallery(
+    path: Path, transform: Path, planes: Sequence[Plane], outlines: dict[str, Volume]
+) -> Gallery:
+    """Draw FLAIR on the reference image's planes."""
+    try:
+        flair = move_to_reference(read_volume(path), read_linear_transform(transform))
+    except InputError as error:
+        return Gallery("FLAIR", problem=str(error))
+    return Gallery("FLAIR", tuple(mosaic(flair, planes, outlines, name="FLAIR")), tuple(outlines))
+
+
+def native_planes(image: Volume, outlines: dict[str, Volume]) -> list[Plane]:
+    """Plan planes through the lesion, else through the brain, else through the whole image."""
+    everything = _corners(image)
+    brain = mask_points(outlines["brain"]) if "brain" in outlines else everything
+    lesion = mask_points(outlines["lesion"]) if "lesion" in outlines else brain
+    return planes_through(lesion, field_of_view(brain), n_axial=N_AXIAL_NATIVE)
+
+
+def mni_planes(lesions: Sequence[Volume], brain: Volume) -> list[Plane]:
+    """Plan the same MNI planes for all visits: through the lesions together, else through the brain."""
+    inside = mask_points(brain)
+    points = np.concatenate([mask_points(lesion) for lesion in lesions]) if lesions else inside
+    view = field_of_view(inside, margin_mm=4.0)
+    return planes_through(points, view, n_axial=N_AXIAL_MNI, spacing_mm=0.7)
+
+
+def mni_frames(visits: Sequence[VisitResult]) -> list[dict[str, Gallery]]:
+    """Draw each visit in MNI space before and after deformation, on planes shared by all visits.
+
+    Returns
+    -------
+    list of dict of str to Gallery
+        One for each visit: frames by name, empty where there is no MNI image.
+
+    """
+    template = load_template()
+    brain = Volume(template.mask, template.affine)
+    landmarks = template_outlines(brain, Volume(template.wm, template.affine))
+    lesions = [_mask_or_none(visit.mni_lesion_mask) for visit in visits]
+    planes = mni_planes([lesion for lesion in lesions if lesion is not None], brain)
+    drawn = []
+    for visit, lesion in zip(visits, lesions, strict=True):
+        outlines = landmarks if lesion is None else landmarks | {"lesion": lesion}
+        drawn.append(_frames(visit, planes, outlines))
+    return drawn
+
+
+def _frames(visit: VisitResult, planes: Sequence[Plane], outlines: dict[str, Volume]) -> dict[str, Gallery]:
+    """Draw one visit's frames; a file that cannot be read is told in place of its pictures."""
+    paths = {AFFINE: visit.mni_affine_image, DEFORMABLE: visit.mni_image}
+    galleries: dict[str, Gallery] = {}
+    for name, path in paths.items():
+        if path is None:
+            continue
+        try:
+            panels = flicker({name: read_volume(path)}, planes, outlines)[name]
+            galleries[name] = Gallery(name, tuple(panels), tuple(outlines))
+        except InputError as error:
+            galleries[name] = Gallery(name, problem=str(error))
+    return galleries
+
+
+def _native_outlines(visit: VisitResult) -> dict[str, Volume]:
+    """Read the masks on the reference grid that exist and are not empty."""
+    masks = {"brain": _mask(visit.brain_mask), "lesion": _mask(visit.lesion_mask)}
+    return {kind: mask for kind, mask in masks.items() if mask is not None}
+
+
+def _mask(path: Path | None) -> Volume | None:
+    """Read a mask as 0 and 1; None where there is no file or nothing in it."""
+    if path is None:
+        return None
+    volume = read_volume(path)
+    inside = volume.data > 0
+    return Volume(inside, volume.affine) if inside.any() else None
+
+
+def _mask_or_none(path: Path | None) -> Volume | None:
+    """Read a mask that pictures can do without."""
+    try:
+        return _mask(path)
+    except InputError:
+        return None
+
+
+def _corners(image: Volume) -> NDArray[np.float64]:
+    """Return the RAS+ mm of the centres of all voxels at a coarse step, enough to span the image."""
+    steps = [np.unique(np.linspace(0, n - 1, 16).round()) for n in image.data.shape]
+    grid = np.stack(np.meshgrid(*steps, indexing="ij"), axis=-1).reshape(-1, 3)
+    return grid @ image.affine[:3, :3].T + image.affine[:3, 3]

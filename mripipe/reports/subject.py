@@ -1,0 +1,161 @@
+"""One participant's report: a single HTML file that needs nothing beside it.
+
+Everything in it is in the results already: a report draws and formats, it measures nothing. It carries
+the coded identity only, no time of writing, and the same results always give the same bytes.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+
+import jinja2
+from markupsafe import Markup
+
+from mripipe.figures.growth import GrowthPoint, growth_plot, uses_days
+from mripipe.model.results import SubjectResult, VisitResult
+from mripipe.reports.pictures import DEFORMABLE, Gallery, mni_frames, native_galleries
+
+NOT_AVAILABLE = "n/a"
+
+_STATUS_WORDS = {
+    "ok": "ok",
+    "no_lesion_found": "no lesion found",
+    "low_quality": "low quality",
+    "missing_input": "missing input",
+    "failed": "failed",
+}
+
+
+@dataclass(frozen=True)
+class VisitView:
+    """One visit as the template shows it."""
+
+    number: int
+    result: VisitResult
+    galleries: list[Gallery]
+    frames: dict[str, Gallery]
+
+    @property
+    def failed(self) -> bool:
+        """Whether nothing could be made of the visit."""
+        return self.result.error is not None
+
+    @property
+    def notices(self) -> list[str]:
+        """What a reader has to know before looking at the pictures, one line each."""
+        lines = [self.result.error] if self.result.error is not None else []
+        lines += list(self.result.warnings)
+        if self.result.volumes.status == "low_quality":
+            lines.append("Low quality: look at this visit's pictures before its numbers are used.")
+        shown = [*self.galleries, *self.frames.values()]
+        lines += [f"No picture of {g.title}: {g.problem}" for g in shown if g.problem is not None]
+        return lines
+
+
+def render_report(result: SubjectResult, *, settings: Mapping[str, str], versions: Mapping[str, str]) -> str:
+    """Write one participant's report.
+
+    Parameters
+    ----------
+    result : SubjectResult
+        Visits in time order; images are read from the paths in it.
+    settings : mapping of str to str
+        What the run was asked to do, shown as given.
+    versions : mapping of str to str
+        Version by program; ``mripipe`` is also shown at the top.
+
+    Returns
+    -------
+    str
+        HTML with every image, style and script inside; it opens from any place without a network.
+
+    """
+    frames = mni_frames(result.visits) if any(_in_mni(visit) for visit in result.visits) else None
+    visits = [
+        VisitView(i + 1, visit, native_galleries(visit), frames[i] if frames else {})
+        for i, visit in enumerate(result.visits)
+    ]
+    points = [_growth_point(visit) for visit in result.visits]
+    style, script = _package_text("subject.css"), _package_text("subject.js")
+    return (
+        _environment()
+        .get_template("subject.html")
+        .render(
+            subject=result,
+            visits=visits,
+            measured=any(point.volume_ml is not None for point in points),
+            growth=Markup(growth_plot(points)) if points else "",
+            by_days=uses_days(points),
+            sequences=sorted({v.reference_suffix for v in result.visits if v.reference_suffix}),
+            sources=sorted({v.volumes.source for v in result.visits if v.volumes.source}),
+            settings=settings,
+            versions=versions,
+            style=Markup(style),
+            script=Markup(script),
+            style_hash=_csp_hash(style),
+            script_hash=_csp_hash(script),
+        )
+    )
+
+
+def _in_mni(visit: VisitResult) -> bool:
+    return visit.mni_image is not None or visit.mni_affine_image is not None
+
+
+def _growth_point(visit: VisitResult) -> GrowthPoint:
+    row = visit.volumes
+    return GrowthPoint(
+        visit.session_id,
+        row.days_from_onset,
+        row.lesion_ml,
+        row.lesion_ml_lower,
+        row.lesion_ml_upper,
+        manual=row.source == "manual",
+    )
+
+
+def _environment() -> jinja2.Environment:
+    """Make the template engine; every value from a file or table is escaped unless marked as our own SVG."""
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_package_text),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "number": format_number,
+        "status_words": lambda status: _STATUS_WORDS.get(status, status.replace("_", " ")),
+        "or_na": lambda value: NOT_AVAILABLE if value is None or value == "" else value,
+        "svg": Markup,
+    }
+    environment.globals["deformable"] = DEFORMABLE
+    return environment
+
+
+def format_number(value: float | None, digits: int = 1) -> str:
+    """Format a number with a true minus sign; ``n/a`` where there is none, never 0.
+
+    Examples
+    --------
+    >>> format_number(51.26), format_number(None), format_number(-14.0, 0)
+    ('51.3', 'n/a', '−14')
+
+    """
+    if value is None or not math.isfinite(value):
+        return NOT_AVAILABLE
+    return f"{value:.{digits}f}".replace("-", "\u2212")
+
+
+def _package_text(name: str) -> str:
+    return resources.files("mripipe.reports").joinpath(name).read_text(encoding="utf-8")
+
+
+def _csp_hash(text: str) -> str:
+    """Hash an inline style or script as a browser does: nothing else in the file may then run."""
+    return base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")
