@@ -103,7 +103,8 @@ def signed_distance(
         squared = np.minimum(squared, (x - ax - along * (bx - ax)) ** 2 + (y - ay - along * (by - ay)) ** 2)
         if ay != by:
             inside ^= ((ay > y) != (by > y)) & (x < ax + (y - ay) * (bx - ax) / (by - ay))
-    return np.where(inside, -1.0, 1.0) * np.sqrt(squared)
+    distance: NDArray[np.float64] = np.where(inside, -1.0, 1.0) * np.sqrt(squared)
+    return distance
 
 
 def paint_hemisphere(
@@ -132,6 +133,11 @@ def paint_hemisphere(
     -------
     array of uint8, shape (X, Y, Z)
 
+    Raises
+    ------
+    ValueError
+        If a territory has a single level.
+
     """
     points = np.stack(np.meshgrid(x_mm, y_mm, indexing="ij"), axis=-1)
     painted = np.full((len(x_mm), len(y_mm), len(z_mm)), background, np.uint8)
@@ -139,6 +145,8 @@ def paint_hemisphere(
         levels = sorted(
             (c.z_mm, c.points_mm) for c in contours if (c.layer, c.territory) == (layer, territory)
         )
+        if len(levels) < 2:
+            raise ValueError(f"{territory}: expected two levels or more, found {len(levels)}; add one")
         heights = np.array([z for z, _ in levels])
         distances = np.stack([signed_distance(points, outline) for _, outline in levels])
         for k, z in enumerate(z_mm):

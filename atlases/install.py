@@ -13,7 +13,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from mripipe.errors import InputError, RequestError
 
@@ -132,15 +132,14 @@ def _check_request(name: str, space: str) -> None:
 def _read_label_map(file: Path) -> tuple[NDArray[np.uint16], NDArray[np.float64]]:
     try:
         image = nib.Nifti1Image.from_filename(file)
-        values = np.asanyarray(image.dataobj)
+        # A 4D image is refused below, without reading what may be gigabytes.
+        values = np.asanyarray(image.dataobj) if image.ndim == 3 else np.empty(0)
         forms = image.get_sform(coded=True)[0], image.get_qform(coded=True)[0]
     except Exception as error:  # nibabel raises a dozen kinds for a file that is no NIfTI image
+        raise InputError(f"{file}: expected a NIfTI label map, found {error}; give a whole file") from error
+    if image.ndim != 3:
         raise InputError(
-            f"{file}: cannot be read as a NIfTI label map ({error}); give a whole file"
-        ) from error
-    if values.ndim != 3:
-        raise InputError(
-            f"{file}: expected a label map with 3 axes, found shape {values.shape}; "
+            f"{file}: expected a label map with 3 axes, found shape {image.shape}; "
             "make one label map of several volumes first"
         )
     if not np.isfinite(values).all() or not np.array_equal(values, np.rint(values)):
@@ -157,15 +156,13 @@ def _placement(
     sform: NDArray[np.float64] | None, qform: NDArray[np.float64] | None, shape: Sequence[int], file: Path
 ) -> NDArray[np.float64]:
     if sform is None and qform is None:
-        raise InputError(
-            f"{file}: the header tells no orientation (sform and qform code 0); give one that does"
-        )
+        raise InputError(f"{file}: sform and qform code are 0, so left and right are not told; set them")
     if sform is not None and qform is not None:
         off_mm = float(np.abs((sform - qform) @ _corners([(0, length - 1) for length in shape])).max())
         if off_mm > SAME_PLACE_MM:
             raise InputError(
-                f"{file}: sform and qform disagree by up to {off_mm:.1f} mm; correct the header, so that left "
-                "and right are told once"
+                f"{file}: sform and qform disagree by up to {off_mm:.1f} mm; correct the header, "
+                "so that left and right are told once"
             )
     affine = np.asarray(qform if sform is None else sform, float)
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < SMALLEST_VOXEL_MM3:
@@ -173,7 +170,7 @@ def _placement(
     return affine
 
 
-def _corners(spans: Sequence[Sequence[int]]) -> NDArray[np.int64]:
+def _corners(spans: Sequence[ArrayLike]) -> NDArray[np.int64]:
     """Homogeneous corners of a box of voxels, shape (4, 8)."""
     return np.array(np.meshgrid(*spans, [1])).reshape(4, -1)
 
