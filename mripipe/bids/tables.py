@@ -40,7 +40,7 @@ _ALLOCATION_WORDS: Final = frozenset(
         "dose",
         "product",
     }
-    | {"kit", "control", "active", "cell", "cells"}
+    | {"rand", "kit", "control", "active", "cell", "cells"}
 )
 _ALLOCATION_ENDS: Final = ("group", "arm", "grp")
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
