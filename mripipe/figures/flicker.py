@@ -1,14 +1,18 @@
-"""The same planes of two images in one space, under the same template outlines, to be shown in turn."""
+"""Outlines for images that are shown in turn in one space, on the same planes of the same template.
+
+Each image is drawn by :func:`mripipe.figures.mosaic.mosaic` on the same cuts, so that its pictures lie
+exactly on those of the others.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 
-import numpy as np
 from scipy import ndimage
 
-from mripipe.figures.mosaic import mosaic
-from mripipe.figures.planes import Plane, Volume
+from mripipe.core.grid import Volume
+from mripipe.figures.mosaic import Cut
 
 # Smooths away cortical detail that no single brain has, mm; larger than a voxel, smaller than a gyrus.
 _EDGE_SMOOTHING_MM = 1.0
@@ -30,32 +34,21 @@ def template_outlines(brain: Volume, white_matter: Volume) -> dict[str, Volume]:
         ``template-brain`` and ``template-tissue``, to be traced where they are one half.
 
     """
-    spacing = np.linalg.norm(white_matter.affine[:3, :3], axis=0)
-    smooth = ndimage.gaussian_filter(np.asarray(white_matter.data, np.float32), _EDGE_SMOOTHING_MM / spacing)
+    sigma = _EDGE_SMOOTHING_MM / white_matter.voxel_sizes_mm
+    smooth = ndimage.gaussian_filter(white_matter.data, sigma)
     return {
-        "template-brain": Volume(np.asarray(brain.data, np.float32), brain.affine),
+        "template-brain": brain,
         "template-tissue": Volume(smooth, white_matter.affine),
     }
 
 
-def flicker(
-    frames: Mapping[str, Volume], planes: Sequence[Plane], outlines: Mapping[str, Volume]
-) -> dict[str, list[str]]:
-    """Draw every frame on the same planes with the same outlines.
+def add_outlines(cuts: Sequence[Cut], more: Sequence[Cut]) -> list[Cut]:
+    """Lay further outlines on cuts of the same planes, on top of what is there.
 
     Parameters
     ----------
-    frames : mapping of str to Volume
-        Images in template space by name, for example before and after deformation.
-    planes : sequence of Plane
-        Where to cut, template RAS+ mm.
-    outlines : mapping of str to Volume
-        Masks in template space by kind, as for :func:`mripipe.figures.mosaic.mosaic`.
-
-    Returns
-    -------
-    dict of str to list of str
-        For each frame one SVG text a plane; the frames lie exactly on each other when stacked.
+    cuts, more : sequence of Cut
+        Of the same planes in the same order.
 
     """
-    return {name: mosaic(image, planes, outlines, name=name) for name, image in frames.items()}
+    return [replace(cut, paths={**cut.paths, **extra.paths}) for cut, extra in zip(cuts, more, strict=True)]

@@ -11,11 +11,12 @@ from matplotlib.ticker import MaxNLocator
 
 from mripipe.figures.svg import element, serialise
 
-_WIDTH, _HEIGHT = 680.0, 330.0
+_WIDTH = 680.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58.0, 650.0, 34.0, 240.0
 
-# Visit names closer than this on the time axis go to another line, px.
-_NAME_WIDTH = 112.0
+# A visit's name: generous width of a letter, in drawing units, and letters shown at most.
+_LETTER_WIDTH = 8.0
+_NAME_LENGTH = 18
 
 
 @dataclass(frozen=True)
@@ -60,19 +61,20 @@ def growth_plot(points: Sequence[GrowthPoint]) -> str:
     x = _Scale(min(x_ticks[0], *times), max(x_ticks[-1], *times), _LEFT + 44, _RIGHT - 34)
     y = _Scale(0.0, y_ticks[-1], _BOTTOM, _TOP)
     root = element(
-        None, "svg", viewBox=f"0 0 {_WIDTH:g} {_HEIGHT:g}", role="img", class_="growth",
+        None, "svg", role="img", class_="growth",
         aria_label=_description(points), xmlns="http://www.w3.org/2000/svg",
     )  # fmt: skip
     element(root, "title", _description(points))
     _draw_axes(root, [(y(t), f"{t:g}") for t in y_ticks], [(x(t), f"{t:g}") for t in x_ticks])
     axis = "Days from stroke onset" if by_days else "Visits in order (days from onset missing)"
-    element(root, "text", axis, x=(_LEFT + _RIGHT) / 2, y=_BOTTOM + 38, text_anchor="middle", class_="axis")
     measured = [(x(t), point) for t, point in zip(times, points, strict=True) if point.volume_ml is not None]
     line = " ".join(f"{cx:.1f},{y(point.volume_ml or 0.0):.1f}" for cx, point in measured)
     element(root, "polyline", points=line, class_="trend")
     for cx, point in measured:
         _draw_point(root, cx, point, y)
-    _draw_names(root, [x(t) for t in times], points)
+    bottom = _draw_names(root, [x(t) for t in times], points)
+    element(root, "text", axis, x=(_LEFT + _RIGHT) / 2, y=bottom + 24, text_anchor="middle", class_="axis")
+    root.set("viewBox", f"0 0 {_WIDTH:g} {bottom + 34:g}")
     return serialise(root)
 
 
@@ -113,14 +115,14 @@ def _description(points: Sequence[GrowthPoint]) -> str:
         if point.lower_ml is not None and point.upper_ml is not None:
             what += f" (interval {point.lower_ml:.1f} to {point.upper_ml:.1f})"
         parts.append(f"{point.name}{when}: {what}")
-    return "Lesion volume by visit. " + "; ".join(parts)
+    return "Infarct volume by visit. " + "; ".join(parts)
 
 
 def _draw_axes(
     root: ET.Element, y_ticks: Sequence[tuple[float, str]], x_ticks: Sequence[tuple[float, str]]
 ) -> None:
     """Draw horizontal hairlines with their volumes, and the time axis with its ticks."""
-    element(root, "text", "Lesion volume, mL (native grid)", x=_LEFT, y=_TOP - 16, class_="axis")
+    element(root, "text", "Infarct volume, mL", x=_LEFT, y=_TOP - 16, class_="axis")
     for height, text in y_ticks:
         element(root, "line", x1=_LEFT, x2=_RIGHT, y1=f"{height:.1f}", y2=f"{height:.1f}", class_="grid")
         element(root, "text", text, x=_LEFT - 10, y=f"{height + 4.5:.1f}", text_anchor="end", class_="tick")
@@ -148,14 +150,17 @@ def _draw_point(root: ET.Element, cx: float, point: GrowthPoint, y: _Scale) -> N
     element(root, "text", value, x=f"{cx:.1f}", y=f"{label_y:.1f}", text_anchor="middle", class_="value")
 
 
-def _draw_names(root: ET.Element, places: Sequence[float], points: Sequence[GrowthPoint]) -> None:
-    """Write the visits' names under the axis, on as many lines as they need not to touch."""
+def _draw_names(root: ET.Element, places: Sequence[float], points: Sequence[GrowthPoint]) -> float:
+    """Write the visits' names under the axis, on as many lines as they need not to touch; return the last."""
     line_ends: list[float] = []
+    lowest = _BOTTOM
     for place, point in zip(places, points, strict=True):
-        free = (i for i, end in enumerate(line_ends) if place - end >= _NAME_WIDTH)
-        line = next(free, len(line_ends))
-        line_ends[line : line + 1] = [place]
-        name = point.name if len(point.name) <= 18 else point.name[:17] + "\u2026"
+        name = point.name if len(point.name) <= _NAME_LENGTH else point.name[: _NAME_LENGTH - 1] + "\u2026"
         text = name if point.volume_ml is not None else f"{name}: n/a"
-        height = f"{_BOTTOM + 60 + 15 * min(line, 2):.1f}"
+        half = len(text) * _LETTER_WIDTH / 2
+        line = next((i for i, end in enumerate(line_ends) if place - half > end), len(line_ends))
+        line_ends[line : line + 1] = [place + half]
+        height = _BOTTOM + 38 + 17 * line
+        lowest = max(lowest, height)
         element(root, "text", text, x=f"{place:.1f}", y=height, text_anchor="middle", class_="name")
+    return lowest

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from xml.etree import ElementTree as ET
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mripipe.figures.planes import Plane, Volume, sample_plane
+from mripipe.core.grid import Volume
+from mripipe.figures.planes import Plane, sample_plane
 from mripipe.figures.svg import element, grey_image, outline_path, serialise, signed_mm
 
 _AXIS_NAMES = ("x", "y", "z")
@@ -20,18 +22,52 @@ _MIDLINE_MM = 4.0
 _WINDOW_QUANTILES = (0.005, 0.995)
 
 
-def mosaic(image: Volume, planes: Sequence[Plane], outlines: Mapping[str, Volume], *, name: str) -> list[str]:
-    """Draw one picture for each plane, all with one grey scale.
+@dataclass(frozen=True)
+class Cut:
+    """A plane with the outlines that lie on it, traced once for all images shown there."""
+
+    plane: Plane
+    paths: Mapping[str, str]
+    """SVG path data by kind of outline, mm from the top left corner; only those that meet the plane."""
+    brain: NDArray[np.bool_] | None = None
+    """Pixels inside the brain, where a brain was among the outlines: they set the grey scale."""
+
+
+def cut_outlines(planes: Sequence[Plane], masks: Mapping[str, Volume]) -> list[Cut]:
+    """Trace masks on planes.
+
+    Parameters
+    ----------
+    planes : sequence of Plane
+        Where to cut, RAS+ mm.
+    masks : mapping of str to Volume
+        By kind (``brain``, ``lesion``, ``template``): the kind is the CSS class of the outline and is
+        named in the picture's description. Any orientation; traced where they are one half.
+
+    Returns
+    -------
+    list of Cut
+        One for each plane.
+
+    """
+    cuts = []
+    for plane in planes:
+        sampled = {kind: sample_plane(mask, plane) for kind, mask in masks.items()}
+        paths = {kind: outline_path(pixels, plane.spacing_mm) for kind, pixels in sampled.items()}
+        brain = sampled["brain"] > 0.5 if "brain" in sampled else None
+        cuts.append(Cut(plane, {kind: path for kind, path in paths.items() if path}, brain))
+    return cuts
+
+
+def mosaic(image: Volume, cuts: Sequence[Cut], *, name: str) -> list[str]:
+    """Draw one picture for each cut, all with one grey scale.
 
     Parameters
     ----------
     image : Volume
         Any orientation.
-    planes : sequence of Plane
-        Where to cut, RAS+ mm.
-    outlines : mapping of str to Volume
-        Masks by kind (``brain``, ``lesion``, ``template``): the kind is the CSS class of the outline and
-        is named in the picture's description. A ``brain``, if there is one, sets the grey scale.
+    cuts : sequence of Cut
+        Planes with outlines, from :func:`cut_outlines`.
     name : str
         What the image is, for the picture's description.
 
@@ -41,45 +77,33 @@ def mosaic(image: Volume, planes: Sequence[Plane], outlines: Mapping[str, Volume
         SVG text, one for each plane; left on the left, L and R marked.
 
     """
-    pictures = [sample_plane(image, plane, order=3) for plane in planes]
-    cuts = [{kind: sample_plane(mask, plane) for kind, mask in outlines.items()} for plane in planes]
-    window = _grey_window(pictures, [cut.get("brain") for cut in cuts])
+    pictures = [sample_plane(image, cut.plane, order=3) for cut in cuts]
+    window = _grey_window(pictures, [cut.brain for cut in cuts])
     return [
-        slice_panel(pixels, plane, cut, window=window, name=name)
-        for pixels, plane, cut in zip(pictures, planes, cuts, strict=True)
+        slice_panel(pixels, cut, window=window, name=name) for pixels, cut in zip(pictures, cuts, strict=True)
     ]
 
 
-def slice_panel(
-    pixels: NDArray[np.float32],
-    plane: Plane,
-    masks: Mapping[str, NDArray[np.float32]],
-    *,
-    window: Sequence[float],
-    name: str,
-) -> str:
+def slice_panel(pixels: NDArray[np.float32], cut: Cut, *, window: Sequence[float], name: str) -> str:
     """Draw one slice with outlines, its position in mm and the letters L and R.
 
     Parameters
     ----------
     pixels : ndarray, shape (rows, columns)
-        The image on the plane.
-    plane : Plane
-        Where that is.
-    masks : mapping of str to ndarray, shape (rows, columns)
-        Interpolated masks on the same pixels by kind, 0 to 1.
+        The image on the cut's plane.
+    cut : Cut
+        The plane and its outlines.
     window : (float, float)
         Intensities shown as black and as white.
     name : str
         What the image is.
 
     """
+    plane = cut.plane
     side = f"{plane.extent_mm:.1f}"
     position = f"{_AXIS_NAMES[plane.axes[0]]} = {signed_mm(plane.position_mm)}"
-    paths = {kind: outline_path(mask, plane.spacing_mm) for kind, mask in masks.items()}
-    drawn = [kind for kind, path in paths.items() if path]
     text = f"{name}, {plane.orientation} slice at {position}; "
-    text += f"outlined: {', '.join(drawn)}" if drawn else "no outline on this slice"
+    text += f"outlined: {', '.join(cut.paths)}" if cut.paths else "no outline on this slice"
     root = element(
         None, "svg", viewBox=f"0 0 {side} {side}", role="img", aria_label=text, class_="slice",
         xmlns="http://www.w3.org/2000/svg",
@@ -87,8 +111,8 @@ def slice_panel(
     element(root, "title", text)
     element(root, "rect", width=side, height=side, fill="#000")
     element(root, "image", href=grey_image(pixels, window), width=side, height=side)
-    for kind in drawn:
-        element(root, "path", d=paths[kind], class_=f"outline {kind}", vector_effect="non-scaling-stroke")
+    for kind, path in cut.paths.items():
+        element(root, "path", d=path, class_=f"outline {kind}", vector_effect="non-scaling-stroke")
     _letters(root, plane, position)
     return serialise(root)
 
@@ -120,11 +144,11 @@ def _hemisphere(plane: Plane) -> str:
 
 
 def _grey_window(
-    pictures: Sequence[NDArray[np.float32]], brains: Sequence[NDArray[np.float32] | None]
+    pictures: Sequence[NDArray[np.float32]], brains: Sequence[NDArray[np.bool_] | None]
 ) -> tuple[float, float]:
     """Put black at the darkest of the pictures (air) and white at the brightest of the brain."""
     inside = [
-        pixels[brain > 0.5] if brain is not None else pixels[pixels != 0]
+        pixels[brain] if brain is not None else pixels[pixels != 0]
         for pixels, brain in zip(pictures, brains, strict=True)
     ]
     bright = np.concatenate(inside) if inside else np.zeros(0)

@@ -7,11 +7,13 @@ participant's left (negative x) is on the left of the picture; sagittal planes h
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+
+from mripipe.core.grid import Volume, voxel_to_world, world_to_voxel
 
 Orientation = Literal["sagittal", "coronal", "axial"]
 
@@ -24,16 +26,6 @@ _AXES: dict[Orientation, tuple[int, int, int]] = {
 
 # Cubic splines look this many voxels around a point; the prefilter has decayed to 1e-3 in 6.
 _SPLINE_REACH = 6
-
-
-@dataclass(frozen=True)
-class Volume:
-    """A 3D image and where it lies."""
-
-    data: NDArray[Any]
-    """Shape (X, Y, Z)."""
-    affine: NDArray[np.float64]
-    """Voxel index to RAS+ mm, shape (4, 4)."""
 
 
 @dataclass(frozen=True)
@@ -94,8 +86,7 @@ def sample_plane(volume: Volume, plane: Plane, *, order: int = 1) -> NDArray[np.
         In the units of the volume.
 
     """
-    to_voxel = np.linalg.inv(volume.affine)
-    coordinates = np.moveaxis(plane.points() @ to_voxel[:3, :3].T + to_voxel[:3, 3], -1, 0)
+    coordinates = np.moveaxis(world_to_voxel(plane.points(), volume.affine), -1, 0)
     upper = np.array(volume.data.shape[:3])
     low = np.clip(np.floor(coordinates.min(axis=(1, 2))).astype(int) - _SPLINE_REACH, 0, upper)
     high = np.clip(np.ceil(coordinates.max(axis=(1, 2))).astype(int) + _SPLINE_REACH + 1, 0, upper)
@@ -112,7 +103,7 @@ def sample_plane(volume: Volume, plane: Plane, *, order: int = 1) -> NDArray[np.
 
 def mask_points(mask: Volume) -> NDArray[np.float64]:
     """Return the RAS+ mm of the centres of a mask's voxels, shape (N, 3)."""
-    return np.argwhere(mask.data > 0) @ mask.affine[:3, :3].T + mask.affine[:3, 3]
+    return voxel_to_world(np.argwhere(mask.data > 0), mask.affine)
 
 
 def field_of_view(

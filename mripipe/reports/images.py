@@ -6,12 +6,12 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-import SimpleITK as sitk
 from nibabel.filebasedimages import ImageFileError
 from numpy.typing import NDArray
+from SimpleITK import ReadTransform
 
+from mripipe.core.grid import Volume
 from mripipe.errors import InputError
-from mripipe.figures.planes import Volume
 
 # ITK's millimetres run to the left and to the back, ours (RAS+) to the right and to the front.
 _RAS_FROM_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -36,7 +36,7 @@ def read_volume(path: Path) -> Volume:
     Raises
     ------
     InputError
-        If the file cannot be read, or is not 3D.
+        If the file cannot be read, is not 3D, or has no usable affine.
 
     """
     try:
@@ -48,7 +48,10 @@ def read_volume(path: Path) -> Volume:
         data = data[..., 0]
     if data.ndim != 3:
         raise InputError(f"{path.name}: expected a 3D image for the report, found shape {data.shape}")
-    return Volume(np.nan_to_num(data, posinf=0.0, neginf=0.0), np.asarray(image.affine, float))
+    try:
+        return Volume(np.nan_to_num(data, posinf=0.0, neginf=0.0), np.asarray(image.affine, float))
+    except InputError as error:
+        raise InputError(f"{path.name}: {error}") from error
 
 
 def read_linear_transform(path: Path) -> NDArray[np.float64]:
@@ -71,7 +74,7 @@ def read_linear_transform(path: Path) -> NDArray[np.float64]:
 
     """
     try:
-        transform = sitk.ReadTransform(str(path))
+        transform = ReadTransform(str(path))
     except RuntimeError as error:
         raise InputError(f"{path.name}: cannot be read as an ITK transform for the report") from error
     corners = np.array([[0, 0, 0], [100, 0, 0], [0, 100, 0], [0, 0, 100], [100, 100, 100]], float)

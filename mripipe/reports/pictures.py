@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mripipe.atlases.template import load_template
+from mripipe.core.grid import Volume, voxel_to_world
 from mripipe.errors import InputError
-from mripipe.figures.flicker import flicker, template_outlines
-from mripipe.figures.mosaic import mosaic
-from mripipe.figures.planes import Plane, Volume, field_of_view, mask_points, planes_through
+from mripipe.figures.flicker import add_outlines, template_outlines
+from mripipe.figures.mosaic import Cut, cut_outlines, mosaic
+from mripipe.figures.planes import Plane, field_of_view, mask_points, planes_through
 from mripipe.model.results import VisitResult
 from mripipe.reports.images import move_to_reference, read_linear_transform, read_volume
 
@@ -44,25 +45,22 @@ def native_galleries(visit: VisitResult) -> list[Gallery]:
     try:
         image = read_volume(visit.preproc)
         outlines = _native_outlines(visit)
-        planes = native_planes(image, outlines)
     except InputError as error:
         return [Gallery(name, problem=str(error))]
-    kinds = tuple(outlines)
-    galleries = [Gallery(name, tuple(mosaic(image, planes, outlines, name=name)), kinds)]
+    cuts = cut_outlines(native_planes(image, outlines), outlines)
+    galleries = [Gallery(name, tuple(mosaic(image, cuts, name=name)), tuple(outlines))]
     if visit.flair is not None and visit.flair_to_reference is not None:
-        galleries.append(_flair_gallery(visit.flair, visit.flair_to_reference, planes, outlines))
+        galleries.append(_flair_gallery(visit.flair, visit.flair_to_reference, cuts, tuple(outlines)))
     return galleries
 
 
-def _flair_gallery(
-    path: Path, transform: Path, planes: Sequence[Plane], outlines: dict[str, Volume]
-) -> Gallery:
+def _flair_gallery(path: Path, transform: Path, cuts: Sequence[Cut], kinds: tuple[str, ...]) -> Gallery:
     """Draw FLAIR on the reference image's planes."""
     try:
         flair = move_to_reference(read_volume(path), read_linear_transform(transform))
     except InputError as error:
         return Gallery("FLAIR", problem=str(error))
-    return Gallery("FLAIR", tuple(mosaic(flair, planes, outlines, name="FLAIR")), tuple(outlines))
+    return Gallery("FLAIR", tuple(mosaic(flair, cuts, name="FLAIR")), kinds)
 
 
 def native_planes(image: Volume, outlines: dict[str, Volume]) -> list[Plane]:
@@ -91,27 +89,28 @@ def mni_frames(visits: Sequence[VisitResult]) -> list[dict[str, Gallery]]:
 
     """
     template = load_template()
-    brain = Volume(template.mask, template.affine)
-    landmarks = template_outlines(brain, Volume(template.wm, template.affine))
+    brain = Volume(template.mask.astype(np.float32), template.affine)
     lesions = [_mask_or_none(visit.mni_lesion_mask) for visit in visits]
     planes = mni_planes([lesion for lesion in lesions if lesion is not None], brain)
+    landmarks = template_outlines(brain, Volume(template.wm, template.affine))
+    cuts = cut_outlines(planes, landmarks)
     drawn = []
     for visit, lesion in zip(visits, lesions, strict=True):
-        outlines = landmarks if lesion is None else landmarks | {"lesion": lesion}
-        drawn.append(_frames(visit, planes, outlines))
+        own = {} if lesion is None else {"lesion": lesion}
+        kinds = (*landmarks, *own)
+        drawn.append(_frames(visit, add_outlines(cuts, cut_outlines(planes, own)), kinds))
     return drawn
 
 
-def _frames(visit: VisitResult, planes: Sequence[Plane], outlines: dict[str, Volume]) -> dict[str, Gallery]:
+def _frames(visit: VisitResult, cuts: Sequence[Cut], kinds: tuple[str, ...]) -> dict[str, Gallery]:
     """Draw one visit's frames; a file that cannot be read is told in place of its pictures."""
-    paths = {AFFINE: visit.mni_affine_image, DEFORMABLE: visit.mni_image}
     galleries: dict[str, Gallery] = {}
-    for name, path in paths.items():
+    for name, path in {AFFINE: visit.mni_affine_image, DEFORMABLE: visit.mni_image}.items():
         if path is None:
             continue
         try:
-            panels = flicker({name: read_volume(path)}, planes, outlines)[name]
-            galleries[name] = Gallery(name, tuple(panels), tuple(outlines))
+            panels = mosaic(read_volume(path), cuts, name=name)
+            galleries[name] = Gallery(name, tuple(panels), kinds)
         except InputError as error:
             galleries[name] = Gallery(name, problem=str(error))
     return galleries
@@ -129,7 +128,7 @@ def _mask(path: Path | None) -> Volume | None:
         return None
     volume = read_volume(path)
     inside = volume.data > 0
-    return Volume(inside, volume.affine) if inside.any() else None
+    return Volume(inside.astype(np.float32), volume.affine) if inside.any() else None
 
 
 def _mask_or_none(path: Path | None) -> Volume | None:
@@ -144,4 +143,4 @@ def _corners(image: Volume) -> NDArray[np.float64]:
     """Return the RAS+ mm of the centres of all voxels at a coarse step, enough to span the image."""
     steps = [np.unique(np.linspace(0, n - 1, 16).round()) for n in image.data.shape]
     grid = np.stack(np.meshgrid(*steps, indexing="ij"), axis=-1).reshape(-1, 3)
-    return grid @ image.affine[:3, :3].T + image.affine[:3, 3]
+    return voxel_to_world(grid, image.affine)

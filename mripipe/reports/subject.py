@@ -51,7 +51,7 @@ class VisitView:
         lines = [self.result.error] if self.result.error is not None else []
         lines += list(self.result.warnings)
         if self.result.volumes.status == "low_quality":
-            lines.append("Low quality: look at this visit's pictures before its numbers are used.")
+            lines.append("Low quality: look at the pictures of this visit before its numbers are used.")
         shown = [*self.galleries, *self.frames.values()]
         lines += [f"No picture of {g.title}: {g.problem}" for g in shown if g.problem is not None]
         return lines
