@@ -1,1 +1,1 @@
-"""nipype graphs over the steps, one builder a stage."""
+"""nipype graphs, one builder a stage; `subject.build_subject` composes them."""

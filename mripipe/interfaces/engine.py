@@ -1,0 +1,186 @@
+"""Run a workflow of steps: what is done and unchanged is not done again."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import shutil
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+
+from nipype import Workflow
+
+from mripipe.errors import RequestError
+
+from . import step as step_module
+from .plan import PlannedStep, PlanPlugin
+from .pool import StepPoolPlugin
+from .progress import Progress, StopAtFirstFailure
+
+POLL_SECONDS = 0.1
+LOCK_WAIT_SECONDS = 5.0
+"""Long enough for the workers of a killed run to notice and end."""
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How the steps are run."""
+
+    plugin: str = "multiproc"
+    """``multiproc``, ``linear`` or the name of another nipype plugin, in any case."""
+    nprocs: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
+    """Steps at the same time."""
+    mem_gb: float | None = None
+    """Memory that all steps together may take; None for nine tenths of the machine's."""
+    plugin_args: tuple[tuple[str, Any], ...] = ()
+    """Further arguments of the nipype plugin."""
+    stop_on_first_crash: bool = False
+    """Whether the first failed step ends the run."""
+
+
+def prepare_graph(workflow: Workflow, *, work_dir: Path, logs: Path) -> None:
+    """Give a workflow its folders and nipype's options; nothing is written."""
+    workflow.base_dir = str(work_dir)
+    workflow.config["execution"] = {
+        "check_version": "false",
+        "crashdump_dir": str(logs),
+        "crashfile_format": "txt",
+        "create_report": "false",
+        "hash_method": "content",
+        "poll_sleep_duration": str(POLL_SECONDS),
+        "remove_unnecessary_outputs": "false",
+        "stop_on_first_crash": "false",
+    }
+    for name in workflow.list_node_names():
+        workflow.get_node(name).inputs.trait_set(place=str(work_dir), logs=str(logs))
+
+
+def plan_graph(workflow: Workflow, *, retry: bool = True) -> tuple[PlannedStep, ...]:
+    """Say of each step of a prepared workflow whether it is done; computes nothing.
+
+    With `retry`, what depends on a failed step counts as stale, for the next run tries that step again.
+    """
+    planner = PlanPlugin(retry=retry)
+    with _quiet_nipype(None):
+        workflow.run(plugin=planner)
+    return planner.steps
+
+
+def run_graph(
+    workflow: Workflow, *, logs: Path, execution: Execution, keep_open: tuple[int, ...] = ()
+) -> tuple[PlannedStep, ...]:
+    """Run a prepared workflow and say afterwards what became of each step.
+
+    Steps that failed earlier are tried again. A step's failure is its result, not an exception.
+    `keep_open` are the descriptors of `locked`, for the worker processes to hold.
+
+    Raises
+    ------
+    RequestError
+        No such plugin.
+    KeyboardInterrupt
+        After every running step was ended; half-done steps are redone by the next run.
+
+    """
+    plan = plan_graph(workflow)
+    todo = tuple(step for step in plan if step.state != "done")
+    if not todo:
+        return plan
+    for step in todo:
+        if step.state in ("failed", "to do") or step.why.endswith(" is gone"):
+            shutil.rmtree(step.result.parent, ignore_errors=True)
+    logs.mkdir(parents=True, exist_ok=True)
+    progress = Progress(tuple(step.result for step in todo), stop_on_failure=execution.stop_on_first_crash)
+    step_module.interrupted = False
+    with _quiet_nipype(logs / "nipype.log"), contextlib.suppress(StopAtFirstFailure):
+        _run(workflow, _plugin(execution, logs, progress, keep_open))
+    return plan_graph(workflow, retry=False)
+
+
+@contextlib.contextmanager
+def locked(folders: Iterable[Path]) -> Iterator[tuple[int, ...]]:
+    """Keep other runs out of some folders, made if need be; gives descriptors for worker processes.
+
+    The lock lasts as long as a process that holds a descriptor, so also after a killed run's last worker.
+
+    Raises
+    ------
+    RequestError
+        Another run is at work in one of them.
+
+    """
+    with contextlib.ExitStack() as stack:
+        yield tuple(_lock(folder, stack) for folder in folders)
+
+
+def _lock(folder: Path, stack: contextlib.ExitStack) -> int:
+    folder.mkdir(parents=True, exist_ok=True)
+    stream = stack.enter_context(open(folder / ".lock", "w"))
+    patience = time.monotonic() + LOCK_WAIT_SECONDS
+    while not _try_lock(stream):
+        if time.monotonic() > patience:
+            raise RequestError(f"{folder}: another run is at work here; wait for it or end it")
+        time.sleep(POLL_SECONDS)
+    return stream.fileno()
+
+
+def _try_lock(stream: TextIO) -> bool:
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        # Some network file systems know no locks; running is better than refusing there.
+        return True
+    return True
+
+
+def _run(workflow: Workflow, plugin: Any) -> None:
+    try:
+        workflow.run(plugin=plugin)
+    except (RuntimeError, OSError) as error:
+        # A node that nipype itself could not run has no result, which the plan that follows shows.
+        logging.getLogger("nipype.workflow").error("%s", error)
+    finally:
+        if isinstance(plugin, StepPoolPlugin):
+            plugin.close()
+
+
+def _plugin(execution: Execution, logs: Path, progress: Progress, keep_open: tuple[int, ...]) -> Any:
+    arguments: dict[str, Any] = {"status_callback": progress, **dict(execution.plugin_args)}
+    wanted = execution.plugin.lower()
+    if wanted == "multiproc" and execution.nprocs > 1:
+        arguments |= {"n_procs": execution.nprocs, "raise_insufficient": False}
+        arguments |= {"log": logs / "workers.log", "keep_open": keep_open}
+        if execution.mem_gb is not None:
+            arguments["memory_gb"] = execution.mem_gb
+        return StepPoolPlugin(arguments)
+    return _nipype_plugin("linear" if wanted == "multiproc" else wanted, arguments)
+
+
+def _nipype_plugin(wanted: str, arguments: dict[str, Any]) -> Any:
+    from nipype.pipeline import plugins
+
+    known = {name.removesuffix("Plugin").lower(): name for name in dir(plugins) if name.endswith("Plugin")}
+    if wanted not in known:
+        raise RequestError(f"no such plugin: {wanted!r}; known: multiproc, {', '.join(sorted(known))}")
+    return getattr(plugins, known[wanted])(plugin_args=arguments)
+
+
+@contextlib.contextmanager
+def _quiet_nipype(log: Path | None) -> Iterator[None]:
+    """Send nipype's own lines to a file, or nowhere, instead of the screen."""
+    logger = logging.getLogger("nipype")
+    before, propagate = logger.handlers[:], logger.propagate
+    handler: logging.Handler = logging.FileHandler(log, mode="w") if log else logging.NullHandler()
+    logger.handlers, logger.propagate = [handler], False
+    try:
+        yield
+    finally:
+        logger.handlers, logger.propagate = before, propagate
+        handler.close()

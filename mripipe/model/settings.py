@@ -1,0 +1,109 @@
+"""Settings of the stages, read from TOML; an unknown key is refused by name."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args, get_type_hints
+
+from mripipe.errors import RequestError
+
+Segmenter = Literal["asymmetry"]
+Level = Literal["fast", "standard"]
+
+
+@dataclass(frozen=True)
+class LesionSettings:
+    """How the infarct is found where no expert mask is given."""
+
+    segmenter: Segmenter = "asymmetry"
+    """``asymmetry``: both hemispheres compared through the mirrored brain."""
+
+    def __post_init__(self) -> None:
+        _check_choices(self)
+
+
+@dataclass(frozen=True)
+class RegistrationSettings:
+    """How closely images are matched."""
+
+    level: Level = "standard"
+    """``standard``, or ``fast`` for a first look: quicker and less exact."""
+
+    def __post_init__(self) -> None:
+        _check_choices(self)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All stages' settings.
+
+    Examples
+    --------
+    >>> Settings(registration=RegistrationSettings(level="fast")).registration.level
+    'fast'
+
+    """
+
+    lesion: LesionSettings = field(default_factory=LesionSettings)
+    registration: RegistrationSettings = field(default_factory=RegistrationSettings)
+
+
+def read_settings(path: Path) -> Settings:
+    """Read a TOML file with one table a stage; what it does not name keeps its default.
+
+    Parameters
+    ----------
+    path : Path
+        For example ``[registration]`` followed by ``level = "fast"``.
+
+    Raises
+    ------
+    RequestError
+        The file cannot be read, is not TOML, or has an unknown table, key or value.
+
+    """
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise RequestError(f"{path}: not a readable TOML file ({error})") from error
+    try:
+        return settings_from_tables(tables)
+    except RequestError as error:
+        raise RequestError(f"{path}: {error}") from error
+
+
+def settings_from_tables(tables: dict[str, Any]) -> Settings:
+    """Build settings from nested tables, as TOML or JSON gives them.
+
+    Raises
+    ------
+    RequestError
+        An unknown table, key or value, by name.
+
+    """
+    stages = get_type_hints(Settings)
+    _refuse_unknown(tables, stages, "table")
+    built = {}
+    for name, table in tables.items():
+        if not isinstance(table, dict):
+            raise RequestError(f"{name!r} must be a table such as [{name}], got {table!r}")
+        _refuse_unknown(table, get_type_hints(stages[name]), f"key in [{name}]")
+        built[name] = stages[name](**table)
+    return Settings(**built)
+
+
+def _refuse_unknown(given: dict[str, Any], known: dict[str, Any], what: str) -> None:
+    for name in given:
+        if name not in known:
+            raise RequestError(f"unknown {what}: {name!r}; known: {', '.join(sorted(known))}")
+
+
+def _check_choices(settings: LesionSettings | RegistrationSettings) -> None:
+    hints = get_type_hints(type(settings))
+    for item in dataclasses.fields(settings):
+        value, choices = getattr(settings, item.name), get_args(hints[item.name])
+        if value not in choices:
+            raise RequestError(f"{item.name} must be one of {', '.join(choices)}; got {value!r}")

@@ -1,0 +1,212 @@
+"""Put a participant's files under their public names, each whole, with a sidecar that says where it is from."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from mripipe import __version__
+from mripipe.bids.files import write_atomic
+from mripipe.bids.names import Entities, OutputPaths
+from mripipe.errors import ProcessingError
+from mripipe.model.failure import Failure
+from mripipe.model.results import LesionVolumes, SubjectResult, VisitResult
+from mripipe.model.study import Session, Subject
+
+GENERATED_BY = [{"Name": "mripipe", "Version": __version__}]
+BIDS_VERSION = "1.10.0"
+
+README = """Derivatives made by mripipe.
+
+lesion_volumes.tsv and measurements.tsv hold the numbers, the JSON beside each explains its columns.
+sub-*.html are the reports. Each image and transform has a JSON file that names its sources.
+"""
+
+IGNORED = "*.html\nlogs/\nwork/\nCITATION.md\n*_results.json\n*_xfm.*\nlesion_volumes.*\nmeasurements.*\n"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a sidecar says of a file's making."""
+
+    root: Path
+    """The BIDS dataset that was read."""
+    parameters: Mapping[str, Any]
+    """Settings of the run."""
+
+
+def publish_subject(
+    subject: Subject,
+    visits: tuple[VisitResult | Failure, ...],
+    *,
+    out_dir: Path,
+    origin: Origin,
+    template: Path | None = None,
+) -> SubjectResult:
+    """Copy a participant's files to the output folder and remove what an earlier run left of them.
+
+    Parameters
+    ----------
+    subject : Subject
+        Names and days of the visits.
+    visits : tuple of VisitResult or Failure
+        One for each of the participant's visits, in their order.
+    out_dir : Path
+        The output folder.
+    origin : Origin
+        For the sidecars.
+    template : Path, optional
+        Within-subject template.
+
+    Returns
+    -------
+    SubjectResult
+        With the paths in `out_dir`.
+
+    Raises
+    ------
+    ProcessingError
+        A file cannot be read or written.
+
+    """
+    paths = OutputPaths(out_dir)
+    written: set[Path] = set()
+    results = []
+    for session, visit in zip(subject.sessions, visits, strict=True):
+        if isinstance(visit, Failure):
+            results.append(failed_visit(session, visit))
+        else:
+            results.append(_publish_visit(session, visit, paths, origin, written))
+    if template is not None:
+        suffix = next(v.reference_suffix for v in results if v.reference_suffix)
+        target = paths.template(subject.participant_id, suffix=suffix)
+        scans = [scan for session in subject.sessions for scan in _sources(session)]
+        template = _publish_file(template, target, scans, origin, written)
+    _remove_leftovers(paths, subject.participant_id, written)
+    return SubjectResult(subject.participant_id, tuple(results), template)
+
+
+def failed_visit(session: Session, failure: Failure) -> VisitResult:
+    """Return the row of a visit that has no result: ``missing_input`` where it has no image to start from."""
+    status = "missing_input" if session.reference is None else "failed"
+    volumes = LesionVolumes(
+        session.participant_id,
+        session.session_id,
+        status=status,
+        days_from_onset=session.days_from_onset,
+        days_from_infusion=session.days_from_infusion,
+    )
+    return VisitResult(session.participant_id, session.session_id, volumes, error=failure.message)
+
+
+def write_dataset_files(out_dir: Path, origin: Origin, citation: str) -> None:
+    """Write what makes the output folder a BIDS derivative dataset."""
+    paths = OutputPaths(out_dir)
+    description = {
+        "Name": "mripipe derivatives",
+        "BIDSVersion": BIDS_VERSION,
+        "DatasetType": "derivative",
+        "GeneratedBy": GENERATED_BY,
+        "DatasetLinks": {"raw": os.path.relpath(origin.root, out_dir)},
+    }
+    write_changed(paths.dataset_description, _json(description))
+    write_changed(paths.readme, README.encode())
+    write_changed(paths.citation, citation.encode())
+    write_changed(out_dir / ".bidsignore", IGNORED.encode())
+
+
+def write_changed(path: Path, content: bytes) -> Path:
+    """Write a file unless it has this content already."""
+    if path.is_file() and path.stat().st_size == len(content) and path.read_bytes() == content:
+        return path
+    return write_atomic(path, content)
+
+
+def _publish_visit(
+    session: Session, visit: VisitResult, paths: OutputPaths, origin: Origin, written: set[Path]
+) -> VisitResult:
+    moved = {}
+    for name, target in _targets(visit, paths):
+        source = getattr(visit, name)
+        if source is not None:
+            moved[name] = _publish_file(source, target, _sources(session), origin, written)
+    return replace(visit, **moved)
+
+
+def _targets(visit: VisitResult, paths: OutputPaths) -> Iterator[tuple[str, Path]]:
+    """Yield each path field of a visit with its public name; a field that has two, the one to keep last."""
+    who = (visit.participant_id, visit.session_id)
+    suffix = visit.reference_suffix or "T1w"
+    yield "preproc", paths.preproc(*who, suffix=suffix)
+    yield "brain_mask", paths.brain_mask(*who)
+    yield "lesion_probability", paths.lesion_probability(*who)
+    if visit.volumes.source is not None:
+        yield "lesion_mask", paths.lesion_mask(*who, desc=visit.volumes.source)
+    yield "lesion_mask", paths.lesion_mask(*who, desc="final")
+    flair = Entities(desc="preproc", suffix="FLAIR", extension=".nii.gz")
+    yield "flair", paths.derivative(*who, flair)
+    yield "flair_to_reference", paths.transform(*who, source="FLAIR", target=suffix)
+    yield "mni_image", paths.mni_image(*who, suffix=suffix)
+    yield "mni_lesion_mask", paths.mni_lesion_mask(*who)
+    yield "mni_affine_image", paths.mni_image(*who, suffix=suffix, desc="affine")
+    yield "to_mni", paths.to_mni(*who, suffix=suffix)
+    yield "from_mni", paths.from_mni(*who, suffix=suffix)
+
+
+def _publish_file(source: Path, target: Path, scans: list[Path], origin: Origin, written: set[Path]) -> Path:
+    try:
+        content = source.read_bytes()
+    except OSError as error:
+        raise ProcessingError(f"{source}: cannot be read ({error.strerror}); run again") from error
+    if target.suffix == ".gz" and source.suffix != ".gz":
+        content = gzip.compress(content, mtime=0)
+    sidecar = target.with_name(target.name.split(".")[0] + ".json")
+    about = {
+        "Sources": [_uri(scan, origin.root) for scan in scans],
+        "SHA256": hashlib.sha256(content).hexdigest(),
+        "GeneratedBy": GENERATED_BY,
+        "Parameters": dict(origin.parameters),
+    }
+    write_changed(target, content)
+    write_changed(sidecar, _json(about))
+    written |= {target, sidecar}
+    return target
+
+
+def _sources(session: Session) -> list[Path]:
+    """Return the images that a visit's results are made from."""
+    scans = [scan.path for scan in (session.reference, session.scan("FLAIR")) if scan is not None]
+    masks = [session.lesion_mask] if session.lesion_mask is not None else []
+    return sorted({*scans, *masks})
+
+
+def _uri(path: Path, root: Path) -> str:
+    """Return a BIDS URI; of a file outside the dataset its name alone."""
+    return f"bids:raw:{path.relative_to(root).as_posix()}" if path.is_relative_to(root) else path.name
+
+
+def _remove_leftovers(paths: OutputPaths, participant: str, written: set[Path]) -> None:
+    """Remove the files that the last run published and this one did not, and note what this one did."""
+    manifest = paths.logs / f"{participant}_files.json"
+    for name in _read_list(manifest):
+        target = paths.root / name
+        if target not in written and target.is_relative_to(paths.subject_folder(participant)):
+            target.unlink(missing_ok=True)
+    write_changed(manifest, _json(sorted(paths.relative(path) for path in written)))
+
+
+def _read_list(path: Path) -> list[str]:
+    try:
+        return list(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return []
+
+
+def _json(document: object) -> bytes:
+    return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()

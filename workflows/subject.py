@@ -1,0 +1,32 @@
+"""One participant: every visit's stages and the alignment that joins them."""
+
+from __future__ import annotations
+
+from nipype import Workflow
+
+from mripipe.model.settings import Settings
+from mripipe.model.study import Subject
+
+from .anatomical import add_anatomy
+from .lesion import add_lesion
+from .longitudinal import add_alignment
+from .normalisation import add_measurement, add_normalisation
+
+
+def build_subject(subject: Subject, settings: Settings) -> Workflow:
+    """Build a participant's workflow from the visits that can run; it may be empty.
+
+    """
+    workflow = Workflow(name=subject.participant_id)
+    sessions = [session for session in subject.sessions if session.can_run]
+    segmented = []
+    for session in sessions:
+        prepared = add_anatomy(workflow, session)
+        segmented.append(add_lesion(workflow, session, prepared, settings.lesion))
+    if not segmented:
+        return workflow
+    aligned = add_alignment(workflow, subject.participant_id, segmented, settings.registration)
+    for session, source in zip(sessions, segmented, strict=True):
+        normalised = add_normalisation(workflow, session, source, aligned, settings.registration)
+        add_measurement(workflow, session, normalised)
+    return workflow
