@@ -54,7 +54,7 @@ class AnatomyMap:
         return mapped
 
     def to_patient(self, points: NDArray[np.floating]) -> NDArray[np.floating]:
-        """Map MNI points (3, N) in mm to patient mm, by damped fixed-point iteration (error below 0.001 mm)."""
+        """Map MNI points (3, N) in mm to patient mm by fixed-point iteration (error below 0.001 mm)."""
         inverse = np.linalg.inv(self.affine)
         target = points.astype(np.float64)
         guess = apply_affine(inverse, target)
@@ -92,7 +92,7 @@ def draw_anatomy(rng: np.random.Generator) -> AnatomyMap:
 
 
 def widen_ventricle(anatomy: AnatomyMap, atlas: PhantomAtlas, *, side: str, widening_mm: float) -> AnatomyMap:
-    """Return the anatomy with the lateral ventricle of one side wider by about ``widening_mm`` at its wall."""
+    """Return the anatomy with the lateral ventricle of one side wider by about ``widening_mm``."""
     if widening_mm == 0.0 or side == "none":
         return anatomy
     points = grid_points(FIELD_SHAPE, anatomy.field_affine)

@@ -29,8 +29,12 @@ LEVEL_LOW_MM = (-99.0, -135.0, -73.0)
 LEVEL_SPACING_MM = 2.0
 OUTSIDE_LEVEL = 1e3
 COUNTING_SPACING_MM = 1.0
-COUNTING_SHAPE = (210, 250, 220)
-COUNTING_LOW_MM = (-105.0, -140.0, -110.0)
+"""Fine grid on which the infarct's volume is counted, around the infarct only."""
+SURVEY_SPACING_MM = 2.0
+SURVEY_SHAPE = (108, 128, 108)
+SURVEY_LOW_MM = (-107.0, -144.0, -107.0)
+"""Coarse grid in patient mm over any drawn brain: finds the infarct, counts hyperintensities."""
+SURVEY_MARGIN_MM = 3.0
 
 
 @dataclass(frozen=True)
@@ -88,9 +92,9 @@ def _infarct_level(
     distance = np.sqrt(((away / stretch[:, None].astype(np.float32)) ** 2).sum(0)).reshape(LEVEL_SHAPE)
     coarse = np.clip(smooth_noise(rng, LEVEL_SHAPE, 6.0), -2.0, 2.0)
     fine = smooth_noise(rng, LEVEL_SHAPE, 2.5)
-    grey = ndimage.gaussian_filter(atlas.template.gm, 1.0, truncate=3.0)
     level = distance * (1.0 + 0.24 * coarse) + 2.2 * fine
-    level -= 4.0 * sample(grey, atlas.template.affine, points).reshape(LEVEL_SHAPE)
+    # Grey matter dies first, so that edges follow gyri.
+    level -= 4.0 * _on_level_grid(atlas.template.gm, atlas, points)
     level += 3.0 * _beyond_territory_mm(points, sign).reshape(LEVEL_SHAPE)
     return level.astype(np.float32)
 
@@ -106,15 +110,18 @@ def _beyond_territory_mm(points: FloatArray, sign: float) -> FloatArray:
 
 def _hyperintensity_level(rng: np.random.Generator, atlas: PhantomAtlas, points: FloatArray) -> FloatArray:
     """Low in white matter near the ventricles' horns and in scattered deep spots, on both sides."""
-    spacing = float(atlas.template.affine[0, 0])
-    near = ndimage.distance_transform_edt(atlas.ventricles < 0.5, sampling=spacing).astype(np.float32)
-    white = ndimage.gaussian_filter(atlas.template.wm, 1.0, truncate=3.0)
-    distance = sample(near, atlas.template.affine, points, outside=None).reshape(LEVEL_SHAPE)
-    fraction = sample(white, atlas.template.affine, points).reshape(LEVEL_SHAPE)
+    fluid = sample(atlas.ventricles, atlas.template.affine, points).reshape(LEVEL_SHAPE) >= 0.5
+    distance = ndimage.distance_transform_edt(~fluid, sampling=LEVEL_SPACING_MM).astype(np.float32)
     spots = smooth_noise(rng, LEVEL_SHAPE, 1.3)
     level = np.minimum(distance, 14.0) / 4.0 - 0.9 * spots - 0.5 * smooth_noise(rng, LEVEL_SHAPE, 5.0)
     supratentorial = (points[2] > -12.0).reshape(LEVEL_SHAPE)
-    return np.where((fraction > 0.75) & supratentorial, level, OUTSIDE_LEVEL).astype(np.float32)
+    white = _on_level_grid(atlas.template.wm, atlas, points) > 0.7
+    return np.where(white & supratentorial, level, OUTSIDE_LEVEL).astype(np.float32)
+
+
+def _on_level_grid(volume: FloatArray, atlas: PhantomAtlas, points: FloatArray) -> FloatArray:
+    coarse = sample(volume, atlas.template.affine, points).reshape(LEVEL_SHAPE)
+    return np.asarray(ndimage.gaussian_filter(coarse, 0.5), np.float32)
 
 
 def fit_thresholds(
@@ -142,33 +149,48 @@ def fit_thresholds(
         Infarct level below which no hyperintensity is counted.
 
     """
-    affine = grid_affine(COUNTING_LOW_MM, COUNTING_SPACING_MM)
-    mni = anatomy.to_mni(grid_points(COUNTING_SHAPE, affine))
-    infarct = infarct_level_at(levels, atlas, mni)
-    cut = _level_of_volume(infarct, lesion_ml)
-    inside = infarct < cut
-    cavity = sample(levels.cavity, levels.affine, mni[:, inside], outside=OUTSIDE_LEVEL)
+    affine = grid_affine(SURVEY_LOW_MM, SURVEY_SPACING_MM)
+    survey = grid_points(SURVEY_SHAPE, affine)
+    mni = anatomy.to_mni(survey)
+    infarct = _infarct_in_brain(levels, atlas, mni)
     spots = sample(levels.hyperintensity, levels.affine, mni, outside=OUTSIDE_LEVEL)
-    spots = np.where(infarct < keep_clear_of, OUTSIDE_LEVEL, spots)
+    spots[infarct < keep_clear_of] = OUTSIDE_LEVEL
+    cut = cavity_cut = -np.inf
+    if lesion_ml:
+        rough = _level_of_volume(infarct, lesion_ml, SURVEY_SPACING_MM)
+        fine = anatomy.to_mni(_points_around(survey[:, infarct < rough + SURVEY_MARGIN_MM]))
+        infarct = _infarct_in_brain(levels, atlas, fine)
+        cut = _level_of_volume(infarct, lesion_ml, COUNTING_SPACING_MM)
+        cavity = sample(levels.cavity, levels.affine, fine[:, infarct < cut], outside=OUTSIDE_LEVEL)
+        cavity_cut = _level_of_volume(cavity, lesion_ml * cavity_fraction, COUNTING_SPACING_MM)
     return LesionThresholds(
         infarct=cut,
-        cavity=_level_of_volume(cavity, lesion_ml * cavity_fraction),
-        hyperintensity=_level_of_volume(spots, hyperintensity_ml),
+        cavity=cavity_cut,
+        hyperintensity=_level_of_volume(spots, hyperintensity_ml, SURVEY_SPACING_MM),
         lacune=lacune,
     )
 
 
-def infarct_level_at(
+def room_for_infarct(atlas: PhantomAtlas, mni: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Return 1 in the brain, 0 outside and in the ventricles, at MNI points (3, N)."""
+    brain = sample(atlas.brain, atlas.template.affine, mni)
+    fluid = sample(atlas.ventricles, atlas.template.affine, mni)
+    return np.minimum(brain, 1.0 - fluid)
+
+
+def _infarct_in_brain(
     levels: LesionLevels, atlas: PhantomAtlas, mni: NDArray[np.floating]
 ) -> NDArray[np.floating]:
-    """Sample the infarct's level at MNI points (3, N); high outside the brain and inside the ventricles."""
     level = sample(levels.infarct, levels.affine, mni, outside=OUTSIDE_LEVEL)
-    allowed = np.flatnonzero(level < OUTSIDE_LEVEL / 2)
-    near = mni[:, allowed]
-    brain = sample(atlas.brain, atlas.template.affine, near) >= 0.5
-    fluid = sample(atlas.ventricles, atlas.template.affine, near) >= 0.5
-    level[allowed[~brain | fluid]] = OUTSIDE_LEVEL
-    return level
+    return np.where(room_for_infarct(atlas, mni) >= 0.5, level, OUTSIDE_LEVEL)
+
+
+def _points_around(points: FloatArray) -> FloatArray:
+    """Fill the box around points (3, N) with the counting grid."""
+    low, high = points.min(axis=1) - SURVEY_SPACING_MM, points.max(axis=1) + SURVEY_SPACING_MM
+    counts = np.ceil((high - low) / COUNTING_SPACING_MM).astype(int)
+    affine = grid_affine((float(low[0]), float(low[1]), float(low[2])), COUNTING_SPACING_MM)
+    return grid_points(tuple(counts.tolist()), affine)
 
 
 def lacune_distance(levels: LesionLevels, mni: NDArray[np.floating]) -> NDArray[np.floating]:
@@ -176,9 +198,9 @@ def lacune_distance(levels: LesionLevels, mni: NDArray[np.floating]) -> NDArray[
     return ball_distance(mni, levels.lacune_centre_mm, levels.lacune_radii_mm)
 
 
-def _level_of_volume(level: NDArray[np.floating], volume_ml: float) -> float:
-    """Return the cut below which a level on the counting grid fills a volume."""
-    count = round(volume_ml * 1000.0 / COUNTING_SPACING_MM**3)
+def _level_of_volume(level: NDArray[np.floating], volume_ml: float, spacing_mm: float) -> float:
+    """Return the cut below which a level on a grid of that spacing fills a volume."""
+    count = round(volume_ml * 1000.0 / spacing_mm**3)
     if count == 0:
         return -np.inf
     return float(np.partition(level, count)[count])

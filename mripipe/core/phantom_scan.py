@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mripipe.core.phantom_fields import AffineArray, FloatArray
+from mripipe.core.phantom_fields import AffineArray, FloatArray, grid_points
 
 AXIS_OF_LETTER = {"R": (0, 1), "L": (0, -1), "A": (1, 1), "P": (1, -1), "S": (2, 1), "I": (2, -1)}
-FIELD_OF_VIEW_MM = (192.0, 240.0, 232.0)
+FIELD_OF_VIEW_MM = (200.0, 248.0, 232.0)
 """Right-left, front-back, foot-head: the whole head and the upper neck."""
-SLAB_OF_VIEW_MM = (192.0, 240.0, 188.0)
+SLAB_OF_VIEW_MM = (200.0, 240.0, 192.0)
 """The whole brain and little more, as for thick-slice and diffusion scans."""
+SLAB_VOXELS = 1_500_000
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,8 @@ def make_grid(
     affine = np.eye(4)
     affine[:3, :3] = linear
     affine[:3, 3] = centre_mm - linear @ ((np.array(shape) - 1) / 2)
-    return PhantomGrid((shape[0], shape[1], shape[2]), affine)
+    # Headers hold single precision: the truth is told for the affine that a file can store.
+    return PhantomGrid((shape[0], shape[1], shape[2]), affine.astype(np.float32).astype(np.float64))
 
 
 def bias_field(rng: np.random.Generator, shape: tuple[int, int, int], *, strength: float) -> FloatArray:
@@ -122,3 +125,36 @@ def add_rician_noise(rng: np.random.Generator, signal: FloatArray, *, sigma: flo
     real = signal + np.float32(sigma) * rng.standard_normal(signal.shape, dtype=np.float32)
     imaginary = np.float32(sigma) * rng.standard_normal(signal.shape, dtype=np.float32)
     return np.hypot(real, imaginary)
+
+
+def slice_offsets(grid: PhantomGrid, subslices: int) -> list[NDArray[np.float64]]:
+    """Return sub-slice centres along the thickest axis, in voxels from the slice's centre (3,) each."""
+    direction = np.eye(3)[int(np.argmax(grid.zooms_mm))]
+    return [direction * ((k + 0.5) / subslices - 0.5) for k in range(subslices)]
+
+
+def subvoxel_offsets(grid: PhantomGrid) -> list[NDArray[np.float64]]:
+    """Return points at most 1 mm apart that fill a voxel, in voxels from its centre (3,) each."""
+    counts = [int(np.ceil(zoom - 1e-3)) for zoom in grid.zooms_mm]
+    steps = [(np.arange(count) + 0.5) / count - 0.5 for count in counts]
+    return [np.array([i, j, k]) for i in steps[0] for j in steps[1] for k in steps[2]]
+
+
+def voxel_slabs(
+    grid: PhantomGrid, native_from_patient: AffineArray, offset: NDArray[np.float64]
+) -> Iterator[tuple[tuple[slice], FloatArray]]:
+    """Cut a grid into slabs along its first axis, to bound memory.
+
+    Yields
+    ------
+    tuple
+        Index of the slab, and patient mm (3, N) of its voxels moved by ``offset`` voxels.
+
+    """
+    step = max(1, SLAB_VOXELS // (grid.shape[1] * grid.shape[2]))
+    patient_from_voxel = np.linalg.inv(native_from_patient) @ grid.affine
+    for start in range(0, grid.shape[0], step):
+        stop = min(start + step, grid.shape[0])
+        slab = patient_from_voxel.copy()
+        slab[:3, 3] += slab[:3, :3] @ (offset + np.array([start, 0.0, 0.0]))
+        yield (slice(start, stop),), grid_points((stop - start, *grid.shape[1:]), slab)

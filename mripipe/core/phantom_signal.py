@@ -10,7 +10,13 @@ from numpy.typing import NDArray
 from mripipe.core.phantom_anatomy import AnatomyMap
 from mripipe.core.phantom_atlas import PhantomAtlas
 from mripipe.core.phantom_fields import FloatArray, ball_distance, sample, soft_step
-from mripipe.core.phantom_lesion import LesionLevels, LesionThresholds, infarct_level_at, lacune_distance
+from mripipe.core.phantom_lesion import (
+    OUTSIDE_LEVEL,
+    LesionLevels,
+    LesionThresholds,
+    lacune_distance,
+    room_for_infarct,
+)
 
 Sequence = Literal["T1w", "T2w", "FLAIR"]
 
@@ -29,8 +35,8 @@ EDGE_MM = 1.0
 LESION_EDGE_MM = 2.0
 RIM_MM = 1.6
 CORD_RADIUS_MM = 6.0
-EYES_MM = ((-31.0, 66.0, -40.0), (31.0, 66.0, -40.0))
-TEXTURE_DEPTH = 0.10
+EYES_MM = ((-31.0, 59.0, -38.0), (31.0, 59.0, -38.0))
+TEXTURE_DEPTH = 0.12
 
 
 def lesion_fractions(
@@ -43,12 +49,13 @@ def lesion_fractions(
     zero = np.zeros(mni.shape[1], mni.dtype)
     out = {"lesion": zero, "cavity": zero, "hyperintensity": zero, "lacune": zero, "rim": zero}
     if np.isfinite(thresholds.infarct):
-        level = infarct_level_at(levels, atlas, mni)
-        out["lesion"] = soft_step(thresholds.infarct - level, LESION_EDGE_MM)
-        cavity = sample(levels.cavity, levels.affine, mni, outside=1e3)
+        level = sample(levels.infarct, levels.affine, mni, outside=OUTSIDE_LEVEL)
+        edge = soft_step(thresholds.infarct - level, LESION_EDGE_MM)
+        out["lesion"] = np.minimum(edge, room_for_infarct(atlas, mni))
+        cavity = sample(levels.cavity, levels.affine, mni, outside=OUTSIDE_LEVEL)
         out["cavity"] = np.minimum(soft_step(thresholds.cavity - cavity, LESION_EDGE_MM), out["lesion"])
     if np.isfinite(thresholds.hyperintensity):
-        level = sample(levels.hyperintensity, levels.affine, mni, outside=1e3)
+        level = sample(levels.hyperintensity, levels.affine, mni, outside=OUTSIDE_LEVEL)
         spots = soft_step(thresholds.hyperintensity - level, 0.4)
         out["hyperintensity"] = np.where(out["lesion"] > 0, 0, spots)
     if thresholds.lacune:
