@@ -10,11 +10,13 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO, Final, cast
 
 import nibabel as nib
 import numpy as np
+from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
 from mripipe.core.grid import check_affine, corner_distance_mm
@@ -114,23 +116,16 @@ def parse_header(start: bytes, name: str) -> Header:
         finite; has units other than millimetres; has no orientation; or its sform and qform disagree.
 
     """
-    raw = _raw_header(start, name)
-    shape = tuple(int(size) for size in raw.get_data_shape())
-    if len(shape) < 3 or min(shape) < 1:
-        raise InputError(f"{name}: not a 3D image: its header gives shape {shape}")
-    dtype = raw.get_data_dtype()
-    if dtype.kind not in "iuf":
-        raise InputError(f"{name}: expected one real number a voxel, found type {dtype}; convert it")
-    n_bytes = int(raw.get_data_offset()) + int(np.prod(shape, dtype=object)) * dtype.itemsize
-    while len(shape) > 3 and shape[-1] == 1:
-        shape = shape[:-1]
     try:
-        affine = check_affine(_placed(raw, shape, name))
+        # Absurd numbers overflow in nibabel's arithmetic; what comes of it is checked here.
+        with np.errstate(all="ignore"):
+            return _checked(_raw_header(start, name))
     except InputError as error:
-        text = str(error)
-        raise InputError(text if text.startswith(name) else f"{name}: {text}") from error
-    affine.setflags(write=False)
-    return Header(shape=shape, affine=affine, n_bytes=n_bytes, raw=raw)
+        raise InputError(f"{name}: {error}") from error
+    except (nib.spatialimages.HeaderDataError, WrapStructError, LookupError, ValueError, TypeError) as error:
+        raise InputError(
+            f"{name}: its header is damaged or not as the format has it; convert it again"
+        ) from error
 
 
 @contextmanager
@@ -154,26 +149,39 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
 
 def _raw_header(start: bytes, name: str) -> Any:
     """Return the nibabel header as written: nibabel's own checks would silently repair a voxel size of 0."""
-    kinds: tuple[tuple[Any, tuple[bytes, ...], slice], ...] = (
-        (nib.Nifti1Header, (b"n+1\0",), slice(344, 348)),
-        (nib.Nifti2Header, (b"n+2\0\r\n\x1a\n",), slice(4, 12)),
+    kinds: tuple[tuple[Any, bytes, slice], ...] = (
+        (nib.Nifti1Header, b"n+1\0", slice(344, 348)),
+        (nib.Nifti2Header, b"n+2\0\r\n\x1a\n", slice(4, 12)),
     )
-    try:
-        for kind, magic, where in kinds:
-            if start[where] in magic and len(start) >= kind.sizeof_hdr:
-                return kind(start[: kind.sizeof_hdr], check=False)
-        if name.endswith((".mgh", ".mgz")):
-            return nib.freesurfer.mghformat.MGHHeader(start[:284], check=False)
-    except (nib.spatialimages.HeaderDataError, ValueError, TypeError) as error:
-        raise InputError(f"{name}: its header cannot be read: {error}") from error
-    raise InputError(f"{name}: not a NIfTI image (.nii or .nii.gz); convert it")
+    for kind, magic, where in kinds:
+        if start[where] == magic and len(start) >= kind.sizeof_hdr:
+            return kind(start[: kind.sizeof_hdr], check=False)
+    if name.endswith((".mgh", ".mgz")):
+        return nib.freesurfer.mghformat.MGHHeader(start[:284], check=False)
+    raise InputError("not a NIfTI image (.nii or .nii.gz); convert it")
 
 
-def _placed(raw: Any, shape: tuple[int, ...], name: str) -> NDArray[np.float64]:
+def _checked(raw: Any) -> Header:
+    """Check what a header says."""
+    shape = tuple(int(size) for size in raw.get_data_shape())
+    if len(shape) < 3 or min(shape) < 1:
+        raise InputError(f"not a 3D image: its header gives shape {shape}")
+    dtype = raw.get_data_dtype()
+    if dtype.kind not in "iuf":
+        raise InputError(f"expected one real number a voxel, found type {dtype}; convert it")
+    n_bytes = int(raw.get_data_offset()) + prod(shape) * dtype.itemsize
+    while len(shape) > 3 and shape[-1] == 1:
+        shape = shape[:-1]
+    affine = check_affine(_placed(raw, shape))
+    affine.setflags(write=False)
+    return Header(shape=shape, affine=affine, n_bytes=n_bytes, raw=raw)
+
+
+def _placed(raw: Any, shape: tuple[int, ...]) -> NDArray[np.float64]:
     """Return the affine that the header's orientation gives."""
     if not isinstance(raw, nib.Nifti1Header):
         return np.asarray(raw.get_affine(), dtype=np.float64)
-    _check_voxel_size(raw, name)
+    _check_voxel_size(raw)
     # The format reads an unset handedness as +1.
     if raw["pixdim"][0] == 0:
         raw["pixdim"][0] = 1
@@ -181,30 +189,28 @@ def _placed(raw: Any, shape: tuple[int, ...], name: str) -> NDArray[np.float64]:
     try:
         qform, q_code = raw.get_qform(coded=True)
     except (nib.spatialimages.HeaderDataError, ValueError) as error:
-        raise InputError(f"{name}: its qform is not a rotation; correct the header") from error
+        raise InputError("its qform is not a rotation; correct the header") from error
     if not s_code and not q_code:
         raise InputError(
-            f"{name}: no orientation: sform and qform codes are both 0, left and right are unknown; "
+            "no orientation: sform and qform codes are both 0, left and right are unknown; "
             "convert the image again from its source"
         )
     if s_code and q_code:
         apart = corner_distance_mm(shape, check_affine(sform), check_affine(qform))
         if apart > FORM_TOLERANCE_MM:
             raise InputError(
-                f"{name}: sform and qform disagree by {apart:.1f} mm (at most {FORM_TOLERANCE_MM} mm); "
+                f"sform and qform disagree by {apart:.1f} mm (at most {FORM_TOLERANCE_MM} mm); "
                 "keep the right one and set the other's code to 0"
             )
     return np.asarray(sform if s_code else qform, dtype=np.float64)
 
 
-def _check_voxel_size(raw: Any, name: str) -> None:
+def _check_voxel_size(raw: Any) -> None:
     """Refuse a voxel size that cannot be one."""
     sizes = np.asarray(raw["pixdim"][1:4], dtype=np.float64)
     if not (np.isfinite(sizes).all() and (sizes > 0).all()):
         shown = " x ".join(f"{size:g}" for size in sizes)
-        raise InputError(
-            f"{name}: voxel size {shown}: expected three positive numbers of mm; correct the header"
-        )
+        raise InputError(f"voxel size {shown}: expected three positive numbers of mm; correct the header")
     units = raw.get_xyzt_units()[0]
     if units not in ("mm", "unknown"):
-        raise InputError(f"{name}: its lengths are in units of {units}, expected mm; correct the header")
+        raise InputError(f"its lengths are in units of {units}, expected mm; correct the header")

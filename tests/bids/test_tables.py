@@ -66,8 +66,8 @@ def test_a_table_that_cannot_be_read(tmp_path):
 
 
 ALLOCATION = [
-    "group", "Group", "GROUP", "arm", "arm_2", "study-arm", "StudyArm", "studyarm", "treatment",
-    "TREATED", "allocation", "allocated_to", "randomisation", "randomization", "randomised_arm", "rand_no", "treatmentGroup",
+    "group", "Group", "GROUP", "arm", "arm_2", "study-arm", "StudyArm", "studyarm", "treatment", "rand_2",
+    "TREATED", "allocation", "allocated_to", "randomisation", "randomization", "randomised_arm", "rand_no",
     "RandomizationNumber", "rx", "trt", "placebo", "intervention", "unblinded", "assignment", "kit_number",
     "cohort", "dose", "product", "n_cells",
 ]  # fmt: skip
