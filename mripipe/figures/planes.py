@@ -57,14 +57,14 @@ class Plane:
         """Length of a side as drawn, a whole number of pixels."""
         return self.n_pixels * self.spacing_mm
 
-    def points(self) -> NDArray[np.float64]:
-        """Return the RAS+ mm of every pixel's centre, shape (rows, columns, 3)."""
+    def frame(self) -> NDArray[np.float64]:
+        """Return the RAS+ mm of the first pixel's centre, of its right and of its lower neighbour, (3, 3)."""
         normal, right, up = self.axes
-        offsets = (np.arange(self.n_pixels) + 0.5) * self.spacing_mm - self.extent_mm / 2
-        points = np.empty((self.n_pixels, self.n_pixels, 3))
-        points[..., normal] = self.position_mm
-        points[..., right] = self.centre_mm[right] + offsets[None, :]
-        points[..., up] = self.centre_mm[up] - offsets[:, None]
+        to_edge = (self.extent_mm - self.spacing_mm) / 2
+        points = np.tile(np.asarray(self.centre_mm, float), (3, 1))
+        points[:, normal] = self.position_mm
+        points[:, right] += (-to_edge, self.spacing_mm - to_edge, -to_edge)
+        points[:, up] += (to_edge, to_edge, to_edge - self.spacing_mm)
         return points
 
 
@@ -86,7 +86,9 @@ def sample_plane(volume: Volume, plane: Plane, *, order: int = 1) -> NDArray[np.
         In the units of the volume.
 
     """
-    coordinates = np.moveaxis(world_to_voxel(plane.points(), volume.affine), -1, 0)
+    first, right, lower = world_to_voxel(plane.frame(), volume.affine)[..., None, None]
+    steps = np.arange(plane.n_pixels)
+    coordinates = first + (right - first) * steps + (lower - first) * steps[:, None]
     upper = np.array(volume.data.shape[:3])
     low = np.clip(np.floor(coordinates.min(axis=(1, 2))).astype(int) - _SPLINE_REACH, 0, upper)
     high = np.clip(np.ceil(coordinates.max(axis=(1, 2))).astype(int) + _SPLINE_REACH + 1, 0, upper)
@@ -95,8 +97,9 @@ def sample_plane(volume: Volume, plane: Plane, *, order: int = 1) -> NDArray[np.
     block = volume.data[tuple(slice(a, b) for a, b in zip(low, high, strict=True))].astype(np.float32)
     # Half a voxel beyond the outer centres still belongs to the image: a single thick slice has a thickness.
     inside = np.all((coordinates >= -0.5) & (coordinates <= (upper - 0.5)[:, None, None]), axis=0)
+    # "mirror" is what the spline is exact for without padding the block; coordinates stay in the volume.
     values = ndimage.map_coordinates(
-        block, coordinates - low[:, None, None], order=order, mode="nearest", output=np.float32
+        block, coordinates - low[:, None, None], order=order, mode="mirror", output=np.float32
     )
     return np.where(inside, values, 0).astype(np.float32)
 
