@@ -19,7 +19,7 @@ from mripipe.bids.timeline import (
     read_timeline,
 )
 from mripipe.errors import InputError, RequestError
-from mripipe.model.study import Problem, Session, Study, Subject
+from mripipe.model.study import Problem, Scan, Session, Study, Subject
 
 
 def read_study(
@@ -131,7 +131,7 @@ def _read_subject(
     ordered, order_problems = order_sessions(participant_id, days)
     problems += [*timeline.problems, *mask_problems, *order_problems]
     problems += _listing_problems(participant_id, session_ids, timeline.days)
-    found = {ses: find_scans(root, participant_id, ses) for ses in ordered}
+    found = {ses: _find_scans(root, participant_id, ses) for ses in ordered}
     by_visit: dict[str | None, list[Problem]] = defaultdict(list)
     for problem in [*problems, *(p for _, own in found.values() for p in own)]:
         by_visit[problem.session_id if problem.session_id in found else None].append(problem)
@@ -148,6 +148,17 @@ def _read_subject(
         for ses in ordered
     )
     return Subject(participant_id, visits), by_visit[None]
+
+
+def _find_scans(root: Path, participant_id: str, session_id: str) -> tuple[tuple[Scan, ...], list[Problem]]:
+    """Find a visit's scans; a folder that may not be entered stops this visit alone."""
+    try:
+        return find_scans(root, participant_id, session_id)
+    except OSError as error:
+        text = (
+            f"{participant_id} {session_id}: cannot be read: {error.strerror}; check the folder's permissions"
+        )
+        return (), [Problem("error", text, participant_id, session_id, root / participant_id / session_id)]
 
 
 def _listing_problems(participant_id: str, session_ids: list[str], listed: Iterable[str]) -> list[Problem]:

@@ -156,7 +156,7 @@ def reorient(
     """
     matrix = np.asarray(affine, dtype=np.float64)
     change = ornt_transform(io_orientation(matrix), axcodes2ornt(tuple(codes)))
-    moved = np.array(apply_orientation(array, change), order="C")
+    moved = np.copy(apply_orientation(array, change), order="C")
     return moved, matrix @ inv_ornt_aff(change, array.shape[:3])
 
 

@@ -186,6 +186,7 @@ def write_lesion_volumes(out_dir: Path, rows: Iterable[LesionVolumes]) -> Path:
     Parameters
     ----------
     out_dir : Path
+        The output folder.
     rows : iterable of LesionVolumes
         None is written as ``n/a``.
 
@@ -277,7 +278,7 @@ def _decode(value: Any, kind: Any, out_dir: Path) -> Any:
         if value is None:
             return None
         (kind,) = (option for option in get_args(kind) if option is not NoneType)
-    if is_dataclass(kind):
+    if isinstance(kind, type) and is_dataclass(kind):
         hints = get_type_hints(kind)
         if unknown := sorted(set(value) - set(hints)):
             raise KeyError(f"unknown field {', '.join(unknown)}")

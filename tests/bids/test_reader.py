@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -240,6 +241,23 @@ def test_an_image_that_is_a_dead_link_is_an_error(trial):
     path.unlink()
     path.symlink_to(trial.root / ".git/annex/objects/gone")
     assert "link to a file that is not there" in messages(visit(read_study(trial.root)), "error")[0]
+
+
+def test_a_folder_that_may_not_be_entered_stops_its_visit_alone(trial, monkeypatch):
+    closed = trial.root / "sub-001/ses-a/anat"
+    iterdir = Path.iterdir
+
+    def guarded(path):
+        if path == closed:
+            raise PermissionError(13, "Permission denied")
+        return iterdir(path)
+
+    monkeypatch.setattr(Path, "iterdir", guarded)
+    study = read_study(trial.root)
+    assert messages(visit(study)) == [
+        "sub-001 ses-a: cannot be read: Permission denied; check the folder's permissions"
+    ]
+    assert visit(study, ses="ses-b").can_run
 
 
 def test_masks_come_with_their_visits(trial, tmp_path):
