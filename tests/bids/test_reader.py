@@ -189,6 +189,13 @@ def test_companions_are_inherited_from_the_nearest_folder_that_fits(trial):
     assert dwi.bvec is None
 
 
+def test_in_one_folder_the_companion_that_shares_most_is_taken(trial):
+    trial.image("sub-001/ses-a/anat/sub-001_ses-a_acq-x_T2w.nii.gz")
+    trial.text("T2w.json", "{}")
+    trial.text("acq-x_T2w.json", "{}")
+    assert visit(read_study(trial.root)).scan("T2w").sidecar == trial.root / "acq-x_T2w.json"
+
+
 @pytest.mark.parametrize(
     ("bval", "bvec", "what"),
     [

@@ -45,8 +45,9 @@ def test_distance_does_not_depend_on_how_the_grid_is_turned():
 def test_distance_on_a_sheared_grid_is_the_worlds():
     sheared = np.eye(4)
     sheared[0, 2] = 1.0
-    one, other = box((5, 6), (5, 6), (5, 6)), box((5, 6), (5, 6), (8, 9))
-    assert agreement(one, other, sheared).hd95_mm == pytest.approx(3 * np.sqrt(2))
+    one, other = box((5, 6), (5, 6), (5, 6)), box((8, 9), (5, 6), (8, 9))
+    # Three steps of (1, 0, 0) and three of (1, 0, 1).
+    assert agreement(one, other, sheared).hd95_mm == pytest.approx(np.hypot(6, 3))
 
 
 def test_hd95_is_the_larger_direction():
