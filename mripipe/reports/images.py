@@ -11,13 +11,8 @@ from numpy.typing import NDArray
 from SimpleITK import ReadTransform
 
 from mripipe.core.grid import Volume
+from mripipe.core.itk import LPS
 from mripipe.errors import InputError
-
-# ITK's millimetres run to the left and to the back, ours (RAS+) to the right and to the front.
-_RAS_FROM_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
-
-# A rigid transform through text or HDF5 keeps points to far better than this, mm.
-_LINEAR_TOLERANCE_MM = 1e-3
 
 
 def read_volume(path: Path) -> Volume:
@@ -77,16 +72,15 @@ def read_linear_transform(path: Path) -> NDArray[np.float64]:
         transform = ReadTransform(str(path))
     except RuntimeError as error:
         raise InputError(f"{path.name}: cannot be read as an ITK transform for the report") from error
-    corners = np.array([[0, 0, 0], [100, 0, 0], [0, 100, 0], [0, 0, 100], [100, 100, 100]], float)
-    mapped = np.array([transform.TransformPoint(corner.tolist()) for corner in corners])
-    matrix = np.eye(4)
-    matrix[:3, :3] = (mapped[1:4] - mapped[0]).T / 100
-    matrix[:3, 3] = mapped[0]
-    if not np.allclose(matrix[:3] @ [100, 100, 100, 1], mapped[4], atol=_LINEAR_TOLERANCE_MM):
+    if not transform.IsLinear():
         raise InputError(
             f"{path.name}: expected a rigid or affine transform for the report, found a deformable one"
         )
-    return _RAS_FROM_LPS @ matrix @ _RAS_FROM_LPS
+    columns = [transform.TransformPoint(point) for point in np.eye(4, 3, k=-1).tolist()]
+    matrix = np.eye(4)
+    matrix[:3, 3] = columns[0]
+    matrix[:3, :3] = (np.array(columns[1:]) - columns[0]).T
+    return LPS @ matrix @ LPS
 
 
 def move_to_reference(volume: Volume, reference_to_volume: NDArray[np.float64]) -> Volume:
