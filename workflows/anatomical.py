@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from nipype import Node, Workflow
 
 from mripipe.interfaces.step import step_node
-from mripipe.model.study import Session
+from mripipe.model.study import REFERENCE_SUFFIXES, Session
 from mripipe.steps.anatomical import prepare_visit
 
 
 def add_anatomy(workflow: Workflow, session: Session) -> Node:
     """Add the preparation of one visit's images; return the node."""
     visit = (session.participant_id, session.session_id)
-    node = step_node(prepare_visit, f"{session.session_id}_prepare", visit=visit, session=session)
+    images = _images_only(session)
+    node = step_node(prepare_visit, f"{session.session_id}_prepare", visit=visit, session=images)
     workflow.add_nodes([node])
     return node
+
+
+def _images_only(session: Session) -> Session:
+    """Leave out what no image step uses, so that a corrected date does not redo hours of work."""
+    scans = tuple(scan for scan in session.scans if scan.suffix in REFERENCE_SUFFIXES)
+    return replace(session, scans=scans, days_from_onset=None, days_from_infusion=None, problems=())

@@ -14,9 +14,7 @@ from .normalisation import add_measurement, add_normalisation
 
 
 def build_subject(subject: Subject, settings: Settings) -> Workflow:
-    """Build a participant's workflow from the visits that can run; it may be empty.
-
-    """
+    """Build a participant's workflow from the visits that can run; it may be empty."""
     workflow = Workflow(name=subject.participant_id)
     sessions = [session for session in subject.sessions if session.can_run]
     segmented = []

@@ -78,10 +78,13 @@ def _encode(value: object, hint: Any, where: str) -> Any:
         return str(value)
     if get_origin(hint) is tuple and isinstance(value, tuple):
         hints = _item_hints(hint, len(value), where)
-        return [_encode(item, h, f"{where}[{i}]") for i, (item, h) in enumerate(zip(value, hints, strict=True))]
+        return [
+            _encode(item, h, f"{where}[{i}]") for i, (item, h) in enumerate(zip(value, hints, strict=True))
+        ]
     if dataclasses.is_dataclass(hint) and type(value) is hint:
         fields = {
-            name: _encode(getattr(value, name), inner, f"{where}.{name}") for name, inner in _hints(hint).items()
+            name: _encode(getattr(value, name), inner, f"{where}.{name}")
+            for name, inner in _hints(hint).items()
         }
         return {"type": type(value).__qualname__, "fields": fields}
     raise _misfit(value, hint, where)
@@ -155,7 +158,7 @@ def _is_union(hint: Any) -> bool:
 
 
 def _name(hint: Any) -> str:
-    return str(getattr(hint, "__qualname__", hint))
+    return hint.__qualname__ if isinstance(hint, type) and not get_origin(hint) else str(hint)
 
 
 def _misfit(value: object, hint: Any, where: str) -> TypeError:

@@ -38,6 +38,8 @@ class PlannedStep:
     """Empty for a step that is done or was never tried."""
     result: Path
     """Where the step's result is or will be."""
+    function: str
+    """The step's function, as ``module:name``."""
 
 
 class PlanPlugin(PluginBase):
@@ -65,7 +67,8 @@ def _plan(node: Any, undone: list[PlannedStep]) -> PlannedStep:
     result = Path(node.output_dir()) / RESULT_NAME
     state, why = _state(node, undone, result)
     participant, session = node.interface.visit
-    return PlannedStep(participant, session, node.interface.step, state, why, result)
+    interface = node.interface
+    return PlannedStep(participant, session, interface.step, state, why, result, interface.function)
 
 
 def _state(node: Any, undone: list[PlannedStep], result: Path) -> tuple[State, str]:

@@ -31,7 +31,9 @@ class Progress:
 
     """
 
-    def __init__(self, steps: tuple[Path, ...], *, stop_on_failure: bool, stream: TextIO | None = None) -> None:
+    def __init__(
+        self, steps: tuple[Path, ...], *, stop_on_failure: bool, stream: TextIO | None = None
+    ) -> None:
         self._left = {path: _written(path) for path in steps}
         self._total = len(steps)
         self._stop = stop_on_failure

@@ -57,7 +57,9 @@ class StepInterface(BaseInterface):
     input_spec = DynamicTraitedSpec
     output_spec = StepOutput
 
-    def __init__(self, function: str, visit: tuple[str, str | None], many: Mapping[str, int], bound: str) -> None:
+    def __init__(
+        self, function: str, visit: tuple[str, str | None], many: Mapping[str, int], bound: str
+    ) -> None:
         super().__init__()
         self.function, self.visit, self.many, self.bound = function, visit, dict(many), bound
         self.forced_failure: str | None = None
@@ -211,8 +213,13 @@ def step_node(
     return Node(interface, name=name, mem_gb=STEP_MEMORY_GB)
 
 
+def result_of(function: str, path: Path) -> Any:
+    """Read the ``result.json`` of a step given as ``module:name``: what it returned, or a Failure."""
+    return read_result(path, get_type_hints(load_function(function))["return"])
+
+
 def read_result(path: Path, hint: Any) -> Any:
-    """Read a step's ``result.json``: an instance of the annotation, or a Failure."""
+    """Read a ``result.json``: an instance of the annotation, or a Failure."""
     document = json.loads(path.read_text(encoding="utf-8"))
     if "failure" in document:
         return decode(document["failure"], Failure)

@@ -196,7 +196,8 @@ def _remove_leftovers(paths: OutputPaths, participant: str, written: set[Path]) 
     manifest = paths.logs / f"{participant}_files.json"
     for name in _read_list(manifest):
         target = paths.root / name
-        if target not in written and target.is_relative_to(paths.subject_folder(participant)):
+        inside = target.is_relative_to(paths.subject_folder(participant)) and ".." not in target.parts
+        if inside and target not in written:
             target.unlink(missing_ok=True)
     write_changed(manifest, _json(sorted(paths.relative(path) for path in written)))
 

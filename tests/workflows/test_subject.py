@@ -1,0 +1,76 @@
+"""Every variant of the workflow, wired without a loose end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mripipe.model.settings import Settings
+from mripipe.model.study import Problem, Scan, Session, Subject
+from mripipe.workflows.subject import build_subject
+
+STEPS = ("prepare_visit", "segment_visit", "normalise_visit", "measure_visit")
+
+
+def subject(*sessions, unfit=()):
+    error = (Problem("error", "unfit"),)
+    return Subject(
+        "sub-1",
+        tuple(
+            Session("sub-1", s, (Scan(Path(f"{s}.nii"), "T1w"),), problems=error if s in unfit else ())
+            for s in sessions
+        ),
+    )
+
+
+def loose_ends(workflow):
+    """List upstream inputs that nothing is wired to, and results that nobody takes."""
+    graph = workflow._graph
+    ends = []
+    for node in graph.nodes():
+        wired = {field for *_, data in graph.in_edges(node, data=True) for _, field in data["connect"]}
+        ends += [f"{node.name}.{field}" for field in set(node.interface.upstream_fields()) - wired]
+        if not graph.out_edges(node) and node.interface.step != "measure_visit":
+            ends.append(f"{node.name}.result")
+    return ends
+
+
+@pytest.mark.parametrize("sessions", [("ses-a",), ("ses-a", "ses-b"), ("ses-a", "ses-b", "ses-c")])
+def test_no_loose_ends(sessions):
+    workflow = build_subject(subject(*sessions), Settings())
+    assert loose_ends(workflow) == []
+    steps = sorted((node.interface.step, node.interface.visit[1]) for node in workflow._graph.nodes())
+    expected = [(step, session) for step in STEPS for session in sessions] + [("align_visits", None)]
+    assert steps == sorted(expected, key=str)
+
+
+def test_each_visit_is_wired_to_itself():
+    workflow = build_subject(subject("ses-a", "ses-b"), Settings())
+    for source, target, data in workflow._graph.edges(data=True):
+        if None not in (source.interface.visit[1], target.interface.visit[1]):
+            assert source.interface.visit == target.interface.visit, data
+    aligned = workflow.get_node("align")
+    order = {
+        field: source.interface.visit[1]
+        for source, _, data in workflow._graph.in_edges(aligned, data=True)
+        for _, field in data["connect"]
+    }
+    assert order == {"visits_1": "ses-a", "visits_2": "ses-b"}
+
+
+def test_a_visit_that_cannot_run_is_left_out():
+    workflow = build_subject(subject("ses-a", "ses-b", unfit=("ses-a",)), Settings())
+    assert {node.interface.visit[1] for node in workflow._graph.nodes()} == {"ses-b", None}
+    assert loose_ends(workflow) == []
+
+
+def test_where_no_visit_can_run_there_is_nothing_to_do():
+    assert build_subject(subject("ses-a", unfit=("ses-a",)), Settings()).list_node_names() == []
+
+
+def test_a_missing_wire_is_seen():
+    workflow = build_subject(subject("ses-a"), Settings())
+    source, target = workflow.get_node("ses-a_segment"), workflow.get_node("align")
+    workflow.disconnect([(source, target, [("result", "visits_1")])])
+    assert loose_ends(workflow) == ["align.visits_1"]

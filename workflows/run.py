@@ -1,0 +1,260 @@
+"""Run a study's participants and publish what came of it; what is done and unchanged is left alone."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from nipype import Workflow
+
+from mripipe import __version__
+from mripipe.bids.names import OutputPaths
+from mripipe.errors import RequestError
+from mripipe.interfaces.digests import (
+    COMPUTING_PACKAGES,
+    REPORTING_PACKAGES,
+    code_digest,
+    file_digest,
+    library_versions,
+)
+from mripipe.interfaces.engine import Execution, locked, plan_graph, prepare_graph, run_graph
+from mripipe.interfaces.plan import PlannedStep
+from mripipe.interfaces.step import result_of
+from mripipe.model.failure import Failure
+from mripipe.model.results import SubjectResult, VisitResult
+from mripipe.model.settings import Settings
+from mripipe.model.study import Session, Study, Subject
+from mripipe.reports.subject import render_report
+from mripipe.steps.publish import Origin, publish_subject, write_changed, write_dataset_files
+from mripipe.steps.tables import read_results, write_subject_results, write_tables
+
+from .subject import build_subject
+
+CHECK_STEP = "check"
+
+
+@dataclass(frozen=True)
+class RunOutcome:
+    """What a run ended with."""
+
+    subjects: tuple[SubjectResult, ...]
+    """The participants that were asked for."""
+    failures: tuple[Failure, ...]
+    """One for each visit without a result, and for each report that could not be made."""
+
+
+def plan_participants(
+    study: Study, out_dir: Path, *, work_dir: Path, settings: Settings, retry: bool = True
+) -> tuple[PlannedStep, ...]:
+    """Say what a run would do; writes and computes nothing. See `mripipe.interfaces.engine.plan_graph`."""
+    workflow = _build(study, out_dir, work_dir, settings)
+    return plan_graph(workflow, retry=retry) if workflow.list_node_names() else ()
+
+
+def run_participants(
+    study: Study,
+    out_dir: Path,
+    *,
+    work_dir: Path,
+    settings: Settings,
+    execution: Execution | None = None,
+) -> RunOutcome:
+    """Run every visit that can run, then publish files, reports and tables.
+
+    Parameters
+    ----------
+    study : Study
+        Its participants and visits are the ones to run.
+    out_dir, work_dir : Path
+        Made if need be.
+    settings : Settings
+    execution : Execution, optional
+        How to run; all processors where not given.
+
+    Raises
+    ------
+    RequestError
+        A folder cannot be made, or another run is at work in it.
+    ProcessingError
+        A file cannot be written.
+
+    """
+    out_dir, work_dir = out_dir.absolute(), work_dir.absolute()
+    make_folder(out_dir)
+    with locked([make_folder(work_dir / subject.participant_id) for subject in study.subjects]) as locks:
+        workflow = _build(study, out_dir, work_dir, settings)
+        steps: tuple[PlannedStep, ...] = ()
+        if workflow.list_node_names():
+            logs = OutputPaths(out_dir).logs
+            steps = run_graph(workflow, logs=logs, execution=execution or Execution(), keep_open=locks)
+        return _publish(study, steps, out_dir, settings)
+
+
+def report_again(study: Study, out_dir: Path, *, settings: Settings) -> RunOutcome:
+    """Write reports and tables again from the results in the output folder; computes no result.
+
+    Raises
+    ------
+    RequestError
+        There is no result of any of the participants.
+
+    """
+    wanted = {subject.participant_id for subject in study.subjects}
+    found = [result for result in read_results(out_dir) if result.participant_id in wanted]
+    if not found:
+        raise RequestError(
+            f"{out_dir}: no results of these participants here; run without --reports-only first"
+        )
+    failures: list[Failure] = []
+    results = tuple(_with_report(result, out_dir, settings, failures) for result in found)
+    write_tables(out_dir)
+    failed = [v for result in results for v in result.visits if v.error is not None]
+    failures += [Failure(v.participant_id, v.session_id, CHECK_STEP, v.error or "") for v in failed]
+    return RunOutcome(results, tuple(failures))
+
+
+def make_folder(path: Path) -> Path:
+    """Make a folder; RequestError where that is impossible."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RequestError(f"{path}: cannot make this folder ({error.strerror}); choose another") from error
+    return path
+
+
+def _build(study: Study, out_dir: Path, work_dir: Path, settings: Settings) -> Workflow:
+    whole = Workflow(name="participants")
+    graphs = [build_subject(subject, settings) for subject in study.subjects]
+    whole.add_nodes([graph for graph in graphs if graph.list_node_names()])
+    prepare_graph(whole, work_dir=work_dir.absolute(), logs=OutputPaths(out_dir.absolute()).logs)
+    return whole
+
+
+def _publish(study: Study, steps: tuple[PlannedStep, ...], out_dir: Path, settings: Settings) -> RunOutcome:
+    origin = Origin(study.root, asdict(settings))
+    write_dataset_files(out_dir, origin, _citation())
+    known = {result.participant_id: result for result in _known_results(out_dir)}
+    failures: list[Failure] = []
+    results = []
+    for subject in study.subjects:
+        mine = {(s.session_id, s.step): s for s in steps if s.participant_id == subject.participant_id}
+        visits = tuple(_visit_result(session, mine) for session in subject.sessions)
+        failures += [visit for visit in visits if isinstance(visit, Failure)]
+        key = _key(visits, mine, settings)
+        result = known.get(subject.participant_id)
+        if result is None or not _is_published(result, key, out_dir):
+            template = _template(visits, mine)
+            published = publish_subject(subject, visits, out_dir=out_dir, origin=origin, template=template)
+            result = _with_report(published, out_dir, settings, failures)
+            write_changed(_key_file(out_dir, subject.participant_id), key.encode())
+        results.append(result)
+    tables = (OutputPaths(out_dir).lesion_volumes, OutputPaths(out_dir).measurements)
+    unchanged = all(known.get(result.participant_id) is result for result in results)
+    if not unchanged or not all(path.is_file() for path in tables):
+        write_tables(out_dir)
+    return RunOutcome(tuple(results), tuple(failures))
+
+
+def _visit_result(
+    session: Session, steps: Mapping[tuple[str | None, str], PlannedStep]
+) -> VisitResult | Failure:
+    """Read what became of a visit; a result of an earlier run that is stale now does not count."""
+    who = (session.participant_id, session.session_id)
+    if not session.can_run:
+        errors = [problem.message for problem in session.problems if problem.level == "error"]
+        return Failure(*who, CHECK_STEP, errors[0] if errors else "no T1w, T2w or FLAIR image found")
+    step = steps[session.session_id, "measure_visit"]
+    if step.state not in ("done", "failed"):
+        stopped = next((s.why for s in steps.values() if s.state == "failed" and s.session_id is None), "")
+        return Failure(*who, step.step, stopped or "not finished; the same command takes it up again")
+    result = result_of(step.function, step.result)
+    return result if isinstance(result, Failure) else _with_session(result, session)
+
+
+def _with_session(result: VisitResult, session: Session) -> VisitResult:
+    """Add what the tables of the study say of a visit, which no image step depends on."""
+    days = {"days_from_onset": session.days_from_onset, "days_from_infusion": session.days_from_infusion}
+    noted = tuple(problem.message for problem in session.problems if problem.level == "warning")
+    warnings = tuple(dict.fromkeys((*noted, *result.warnings)))
+    return replace(result, volumes=replace(result.volumes, **days), warnings=warnings)
+
+
+def _template(
+    visits: tuple[VisitResult | Failure, ...], steps: Mapping[tuple[str | None, str], PlannedStep]
+) -> Path | None:
+    """Return the within-subject template where two visits or more went into it."""
+    if sum(isinstance(visit, VisitResult) for visit in visits) < 2:
+        return None
+    step = steps[None, "align_visits"]
+    template: Path | None = result_of(step.function, step.result).template
+    return template
+
+
+def _with_report(
+    result: SubjectResult, out_dir: Path, settings: Settings, failures: list[Failure]
+) -> SubjectResult:
+    """Write the report and store the results; a report that cannot be made is a failure, not the end."""
+    target = OutputPaths(out_dir).report(result.participant_id)
+    shown = {
+        f"{stage}: {name}": str(v) for stage, table in asdict(settings).items() for name, v in table.items()
+    }
+    versions = {"mripipe": __version__, **library_versions()}
+    try:
+        page = render_report(result, settings=shown, versions=versions)
+    except Exception as error:
+        message = f"the report could not be made: {type(error).__name__}: {error}"
+        failures.append(Failure(result.participant_id, None, "report", message))
+    else:
+        result = replace(result, report=write_changed(target, page.encode()))
+    write_subject_results(out_dir, result)
+    return result
+
+
+def _key(
+    visits: tuple[VisitResult | Failure, ...],
+    steps: Mapping[tuple[str | None, str], PlannedStep],
+    settings: Settings,
+) -> str:
+    """Digest everything that the published files and the report are made of."""
+    digests = [file_digest(step.result) for step in steps.values() if step.step == "measure_visit"]
+    code = code_digest(COMPUTING_PACKAGES + REPORTING_PACKAGES)
+    document = [digests, [repr(visit) for visit in visits], asdict(settings), code, __version__]
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+
+def _key_file(out_dir: Path, participant: str) -> Path:
+    return OutputPaths(out_dir).logs / f"{participant}_published.sha256"
+
+
+def _is_published(result: SubjectResult, key: str, out_dir: Path) -> bool:
+    stored = _key_file(out_dir, result.participant_id)
+    if result.report is None or not stored.is_file() or stored.read_text(encoding="utf-8") != key:
+        return False
+    listed = OutputPaths(out_dir).logs / f"{result.participant_id}_files.json"
+    names: list[Any] = json.loads(listed.read_text(encoding="utf-8")) if listed.is_file() else []
+    return all(path.is_file() for path in (listed, result.report, *(out_dir / name for name in names)))
+
+
+def _known_results(out_dir: Path) -> tuple[SubjectResult, ...]:
+    """Return earlier results; what cannot be read is made again."""
+    try:
+        return read_results(out_dir)
+    except ValueError:
+        return ()
+
+
+def _citation() -> str:
+    versions = "\n".join(f"- {name} {version}" for name, version in library_versions().items())
+    return (
+        "# Methods\n\n"
+        f"Images were processed with mripipe {__version__}. Each participant's visits were brought together in\n"
+        "an unbiased within-subject template (Reuter 2012, doi:10.1016/j.neuroimage.2012.02.084), and each\n"
+        "visit to the symmetric MNI template (Fonov 2011, doi:10.1016/j.neuroimage.2010.07.033) after the\n"
+        "lesion had been replaced by mirrored tissue (Nachev 2008, doi:10.1016/j.neuroimage.2007.10.002).\n"
+        "Lesion volumes were measured on the native grid.\n\n"
+        f"Computed with:\n\n{versions}\n"
+    )
