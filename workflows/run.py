@@ -27,7 +27,7 @@ from mripipe.interfaces.step import result_of
 from mripipe.model.failure import Failure
 from mripipe.model.results import SubjectResult, VisitResult
 from mripipe.model.settings import Settings
-from mripipe.model.study import Session, Study, Subject
+from mripipe.model.study import Session, Study
 from mripipe.reports.subject import render_report
 from mripipe.steps.publish import Origin, publish_subject, write_changed, write_dataset_files
 from mripipe.steps.tables import read_results, write_subject_results, write_tables
@@ -251,8 +251,8 @@ def _citation() -> str:
     versions = "\n".join(f"- {name} {version}" for name, version in library_versions().items())
     return (
         "# Methods\n\n"
-        f"Images were processed with mripipe {__version__}. Each participant's visits were brought together in\n"
-        "an unbiased within-subject template (Reuter 2012, doi:10.1016/j.neuroimage.2012.02.084), and each\n"
+        f"Images were processed with mripipe {__version__}. Each participant's visits were\n"
+        "brought together in an unbiased within-subject template (Reuter 2012, doi:10.1016/j.neuroimage.2012.02.084), and each\n"
         "visit to the symmetric MNI template (Fonov 2011, doi:10.1016/j.neuroimage.2010.07.033) after the\n"
         "lesion had been replaced by mirrored tissue (Nachev 2008, doi:10.1016/j.neuroimage.2007.10.002).\n"
         "Lesion volumes were measured on the native grid.\n\n"

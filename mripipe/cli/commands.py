@@ -128,7 +128,8 @@ def _settings(given: Namespace) -> Settings:
 def _execution(given: Namespace) -> Execution:
     from mripipe.interfaces.engine import Execution
 
-    plugin, arguments = given.plugin, {}
+    plugin: str = given.plugin
+    arguments: dict[str, Any] = {}
     if given.use_plugin:
         plugin, arguments = _read_plugin(given.use_plugin)
     return Execution(

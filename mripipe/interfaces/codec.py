@@ -11,7 +11,7 @@ import dataclasses
 import numbers
 import types
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -147,7 +147,7 @@ def _item_hints(hint: Any, length: int, where: str) -> tuple[Any, ...]:
     return hints
 
 
-@lru_cache(maxsize=None)
+@cache
 def _hints(cls: type) -> dict[str, Any]:
     hints = get_type_hints(cls)
     return {item.name: hints[item.name] for item in dataclasses.fields(cls)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib import metadata, resources
 from pathlib import Path
 
@@ -43,7 +43,7 @@ def _digest(path: str, _mtime_ns: int, _size: int) -> str | None:
         return None
 
 
-@lru_cache(maxsize=None)
+@cache
 def code_digest(packages: tuple[str, ...] = COMPUTING_PACKAGES) -> str:
     """Return one digest for the files of some packages and the versions of the libraries under them.
 

@@ -120,7 +120,7 @@ def locked(folders: Iterable[Path]) -> Iterator[tuple[int, ...]]:
 
 def _lock(folder: Path, stack: contextlib.ExitStack) -> int:
     folder.mkdir(parents=True, exist_ok=True)
-    stream = stack.enter_context(open(folder / ".lock", "w"))
+    stream = stack.enter_context((folder / ".lock").open("w"))
     patience = time.monotonic() + LOCK_WAIT_SECONDS
     while not _try_lock(stream):
         if time.monotonic() > patience:

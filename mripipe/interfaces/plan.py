@@ -42,7 +42,7 @@ class PlannedStep:
     """The step's function, as ``module:name``."""
 
 
-class PlanPlugin(PluginBase):
+class PlanPlugin(PluginBase):  # type: ignore[misc]
     """A nipype plugin that runs nothing; `steps` is the plan after the workflow's ``run``.
 
     `retry` says whether failed steps are about to be tried again, so that what depends on them waits.

@@ -18,7 +18,7 @@ from typing import Any
 
 from nipype.pipeline.plugins.multiproc import MultiProcPlugin
 
-DIED = "the process that ran this step was killed, most often for want of memory: give --mem-gb or fewer --nprocs"
+DIED = "the process that ran this step was killed, most often for want of memory; give --mem-gb or fewer --nprocs"
 
 
 class Worker:
@@ -62,7 +62,7 @@ class Worker:
         self.process.stdin.flush()
 
 
-class StepPoolPlugin(MultiProcPlugin):
+class StepPoolPlugin(MultiProcPlugin):  # type: ignore[misc]
     """MultiProc with workers of its own; ``plugin_args`` as MultiProc's, and `log` and `keep_open`."""
 
     def __init__(self, plugin_args: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import threadpoolctl
 from traits.api import Str
@@ -26,11 +26,12 @@ from mripipe.model.failure import Failure
 from .codec import decode, encode, paths_in
 from .digests import code_digest, file_digest
 
+# nipype asks its server for news when it is imported, unless it is told not to before.
 os.environ.setdefault("NO_ET", "1")
 os.environ.setdefault("NIPYPE_NO_ET", "1")
 
-from nipype import Node  # noqa: E402 - nipype asks its server for news unless told before
-from nipype.interfaces.base import (  # noqa: E402
+from nipype import Node
+from nipype.interfaces.base import (
     BaseInterface,
     DynamicTraitedSpec,
     File,
@@ -45,13 +46,13 @@ interrupted = False
 """Set once Ctrl-C reached a step in this process: nipype takes it for an error of the step."""
 
 
-class StepOutput(TraitedSpec):
+class StepOutput(TraitedSpec):  # type: ignore[misc]
     """The one output of every step."""
 
     result = File(exists=True, desc="the step's result or failure, as JSON")
 
 
-class StepInterface(BaseInterface):
+class StepInterface(BaseInterface):  # type: ignore[misc]
     """A step function with its upstream results as inputs."""
 
     input_spec = DynamicTraitedSpec

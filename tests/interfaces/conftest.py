@@ -13,7 +13,7 @@ from mripipe.interfaces.step import step_node
 from mripipe.model.study import Scan, Session
 
 sys.path.insert(0, str(Path(__file__).parent))
-import toysteps  # noqa: E402 - found by the line above, as worker processes find it
+import toysteps
 
 LINEAR = Execution(plugin="linear")
 

@@ -10,7 +10,7 @@ import pytest
 from mripipe.model.study import Problem, Scan, Session, Study, Subject
 
 sys.path.insert(0, str(Path(__file__).parent))
-import toytrial  # noqa: E402 - found by the line above, as worker processes find it
+import toytrial
 
 
 class Trial:

@@ -7,11 +7,11 @@ import json
 import shutil
 
 import pytest
+from mripipe.workflows.run import plan_participants, report_again, run_participants
 
 from mripipe.errors import ProcessingError, RequestError
 from mripipe.interfaces.engine import Execution
 from mripipe.model.settings import RegistrationSettings, Settings
-from mripipe.workflows.run import plan_participants, report_again, run_participants
 
 LINEAR = Execution(plugin="linear")
 
