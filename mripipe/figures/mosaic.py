@@ -18,6 +18,9 @@ _AXIS_NAMES = ("x", "y", "z")
 # Nearer to the middle than this, a sagittal slice is not called left or right.
 _MIDLINE_MM = 4.0
 
+# Kinds of outline that hold a brain, and so the intensities to look at.
+_BRAIN_KINDS = ("brain", "template-brain")
+
 # Share of intensities shown as black and as white: robust to bright vessels and dark cavities.
 _WINDOW_QUANTILES = (0.005, 0.995)
 
@@ -54,8 +57,9 @@ def cut_outlines(planes: Sequence[Plane], masks: Mapping[str, Volume]) -> list[C
     for plane in planes:
         sampled = {kind: sample_plane(mask, plane) for kind, mask in masks.items()}
         paths = {kind: outline_path(pixels, plane.spacing_mm) for kind, pixels in sampled.items()}
-        brain = sampled["brain"] > 0.5 if "brain" in sampled else None
-        cuts.append(Cut(plane, {kind: path for kind, path in paths.items() if path}, brain))
+        brains = [sampled[kind] > 0.5 for kind in _BRAIN_KINDS if kind in sampled]
+        shown = {kind: path for kind, path in paths.items() if path}
+        cuts.append(Cut(plane, shown, brains[0] if brains else None))
     return cuts
 
 

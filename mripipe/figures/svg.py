@@ -81,7 +81,9 @@ def grey_image(pixels: NDArray[np.float32], window: Sequence[float], *, quality:
 
     """
     low, high = window
-    scaled = np.clip((pixels - low) / max(high - low, np.finfo(np.float32).tiny), 0, 1)
+    # A window without width shows everything above it white.
+    width = max(high - low, float(np.finfo(np.float32).tiny))
+    scaled = np.clip((pixels.astype(np.float64) - low) / width, 0, 1)
     buffer = io.BytesIO()
     Image.fromarray(np.round(scaled * 255).astype(np.uint8)).save(
         buffer, format="WEBP", quality=quality, method=4

@@ -7,6 +7,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import SpatialImage
 from numpy.typing import NDArray
 from SimpleITK import ReadTransform
 
@@ -36,6 +37,8 @@ def read_volume(path: Path) -> Volume:
     """
     try:
         image = nib.load(path)
+        if not isinstance(image, SpatialImage):
+            raise ImageFileError(f"{type(image).__name__} holds no voxels")
         data = np.asarray(image.dataobj, np.float32)
     except (OSError, EOFError, ValueError, ImageFileError) as error:
         raise InputError(f"{path.name}: cannot be read for the report ({type(error).__name__})") from error
@@ -44,7 +47,7 @@ def read_volume(path: Path) -> Volume:
     if data.ndim != 3:
         raise InputError(f"{path.name}: expected a 3D image for the report, found shape {data.shape}")
     try:
-        return Volume(np.nan_to_num(data, posinf=0.0, neginf=0.0), np.asarray(image.affine, float))
+        return Volume(np.nan_to_num(data, posinf=0.0, neginf=0.0), np.asarray(image.affine, np.float64))
     except InputError as error:
         raise InputError(f"{path.name}: {error}") from error
 

@@ -1,10 +1,13 @@
 """Each picture carries its outlines, its position and its sides."""
 
+import base64
+import io
 import re
 from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from mripipe.core.grid import Volume, voxel_to_world
 from mripipe.figures.flicker import add_outlines, template_outlines
@@ -63,6 +66,19 @@ def test_description_says_where_and_what():
     away = draw("LAS", Plane("axial", 33.0, (0.0, 0.0, 0.0), 90.0))
     assert "lesion" not in away.get("aria-label")
     assert not [p for p in away.iter(f"{SVG}path") if "lesion" in p.get("class")]
+
+
+@pytest.mark.parametrize("kind", ["brain", "template-brain"])
+def test_grey_scale_comes_from_the_brain(kind):
+    """Bright fat around the head must not darken the brain."""
+    brain = sphere("LAS", (0, 0, 0), 25)
+    head = sphere("LAS", (0, 0, 0), 40)
+    fat = Volume(np.where(head.data > brain.data, 1000, brain.data * 80).astype(np.float32), LAS)
+    plane = Plane("axial", 0.0, (0.0, 0.0, 0.0), 90.0, 1.0)
+    (svg,) = mosaic(fat, cut_outlines([plane], {kind: sphere("LAS", (0, 0, 0), 20)}), name="T1w")
+    data = re.search(r"base64,([^\"]+)", svg)[1]
+    pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("L"))
+    assert pixels[45, 45] > 200
 
 
 def test_name_is_escaped():

@@ -38,6 +38,12 @@ def test_read_volume_refuses_what_is_no_image(tmp_path):
         read_volume(tmp_path / "gone.nii")
 
 
+def test_read_volume_refuses_a_surface(tmp_path):
+    nib.save(nib.gifti.GiftiImage(), tmp_path / "surface.gii")
+    with pytest.raises(InputError, match=r"^surface\.gii: cannot be read for the report \(ImageFileError\)"):
+        read_volume(tmp_path / "surface.gii")
+
+
 def test_read_volume_refuses_a_truncated_file(tmp_path):
     path = tmp_path / "cut.nii.gz"
     noise = np.random.default_rng(1).normal(size=(20, 20, 20)).astype(np.float32)
