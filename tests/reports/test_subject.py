@@ -208,7 +208,7 @@ def test_values_are_shown_and_missing_ones_are_not_zero(page):
         assert words in page.shown, words
     cells = page.shown[page.shown.index("All measurements") :]
     infarct = cells[cells.index("Infarct, native grid") :]
-    assert infarct.startswith("Infarct, native grid (primary) mL 33.25 33.25 n/a lower end")
+    assert infarct.startswith("Infarct, native grid (primary) mL 33.25 33.25 n/a Infarct, lower end")
 
 
 def test_failed_visit_has_its_section_and_reason(text):
