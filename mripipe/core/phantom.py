@@ -27,6 +27,7 @@ from mripipe.core.phantom_signal import Sequence
 from mripipe.core.phantom_truth import (
     LABELS,
     TruePoints,
+    lesion_in_mni,
     lesion_mni_ml,
     mni_to_native,
     native_to_mni,
@@ -47,6 +48,7 @@ __all__ = [
     "Side",
     "TruePoints",
     "draw_patient",
+    "lesion_in_mni",
     "lesion_mni_ml",
     "make_grid",
     "mni_to_native",

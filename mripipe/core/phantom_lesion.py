@@ -6,6 +6,7 @@ threshold is the quantile that gives the wanted volume in the patient, so volume
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,6 +36,8 @@ SURVEY_SHAPE = (108, 128, 108)
 SURVEY_LOW_MM = (-107.0, -144.0, -107.0)
 """Coarse grid in patient mm over any drawn brain: finds the infarct, counts hyperintensities."""
 SURVEY_MARGIN_MM = 3.0
+CLEARANCE = 6.0
+"""Levels between the infarct and the nearest hyperintensity, about as many mm."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,8 @@ class LesionThresholds:
     infarct: float
     cavity: float
     hyperintensity: float
+    clear_of: float
+    """Infarct level below which there is no hyperintensity, so that none touches the infarct."""
     lacune: bool
 
 
@@ -127,48 +132,70 @@ def _on_level_grid(volume: FloatArray, atlas: PhantomAtlas, points: FloatArray) 
 def fit_thresholds(
     levels: LesionLevels,
     atlas: PhantomAtlas,
-    anatomy: AnatomyMap,
+    anatomies: Sequence[AnatomyMap],
     *,
-    lesion_ml: float,
-    cavity_fraction: float,
+    lesion_ml: Sequence[float],
+    cavity_fractions: Sequence[float],
     hyperintensity_ml: float,
     lacune: bool,
-    keep_clear_of: float,
-) -> LesionThresholds:
-    """Find the cuts that give the wanted volumes in the patient's own millimetres.
+) -> list[LesionThresholds]:
+    """Find the cuts that give the wanted volumes in the patient's own millimetres, visit by visit.
 
     Parameters
     ----------
-    lesion_ml, hyperintensity_ml : float
-        Volumes in the patient, mL; 0 for none.
-    cavity_fraction : float
-        Cavity's share of the infarct, 0 to 1.
+    levels, atlas
+        Level functions and the head they belong to.
+    anatomies : sequence of AnatomyMap
+        The head at each visit.
+    lesion_ml : sequence of float
+        Infarct in mL at each visit, the first the largest; 0 for none.
+    cavity_fractions : sequence of float
+        Cavity's share of the infarct at each visit, 0 to 1.
+    hyperintensity_ml : float
+        About this much in mL, the same at every visit.
     lacune : bool
         Whether there is an old lacune on the other side.
-    keep_clear_of : float
-        Infarct level below which no hyperintensity is counted.
 
     """
+    cuts = [
+        _fit_infarct(levels, atlas, *visit)
+        for visit in zip(anatomies, lesion_ml, cavity_fractions, strict=True)
+    ]
+    clear_of = cuts[0][0] + CLEARANCE
     affine = grid_affine(SURVEY_LOW_MM, SURVEY_SPACING_MM)
-    survey = grid_points(SURVEY_SHAPE, affine)
-    mni = anatomy.to_mni(survey)
-    infarct = _infarct_in_brain(levels, atlas, mni)
-    spots = sample(levels.hyperintensity, levels.affine, mni, outside=OUTSIDE_LEVEL)
-    spots[infarct < keep_clear_of] = OUTSIDE_LEVEL
-    cut = cavity_cut = -np.inf
-    if lesion_ml:
-        rough = _level_of_volume(infarct, lesion_ml, SURVEY_SPACING_MM)
-        fine = anatomy.to_mni(_points_around(survey[:, infarct < rough + SURVEY_MARGIN_MM]))
-        infarct = _infarct_in_brain(levels, atlas, fine)
-        cut = _level_of_volume(infarct, lesion_ml, COUNTING_SPACING_MM)
-        cavity = sample(levels.cavity, levels.affine, fine[:, infarct < cut], outside=OUTSIDE_LEVEL)
-        cavity_cut = _level_of_volume(cavity, lesion_ml * cavity_fraction, COUNTING_SPACING_MM)
-    return LesionThresholds(
-        infarct=cut,
-        cavity=cavity_cut,
-        hyperintensity=_level_of_volume(spots, hyperintensity_ml, SURVEY_SPACING_MM),
-        lacune=lacune,
-    )
+    mni = anatomies[0].to_mni(grid_points(SURVEY_SHAPE, affine))
+    infarct = sample(levels.infarct, levels.affine, mni, outside=OUTSIDE_LEVEL)
+    spots = hyperintensity_level(levels, mni, infarct, clear_of=clear_of)
+    spots_cut = _level_of_volume(spots, hyperintensity_ml, SURVEY_SPACING_MM)
+    return [LesionThresholds(infarct, cavity, spots_cut, clear_of, lacune) for infarct, cavity in cuts]
+
+
+def hyperintensity_level(
+    levels: LesionLevels, mni: NDArray[np.floating], infarct: NDArray[np.floating], *, clear_of: float
+) -> NDArray[np.floating]:
+    """Return the hyperintensities' level at MNI points (3, N), high where the infarct's (N,) is low."""
+    level = sample(levels.hyperintensity, levels.affine, mni, outside=OUTSIDE_LEVEL)
+    return np.where(infarct < clear_of, OUTSIDE_LEVEL, level)
+
+
+def _fit_infarct(
+    levels: LesionLevels,
+    atlas: PhantomAtlas,
+    anatomy: AnatomyMap,
+    lesion_ml: float,
+    cavity_fraction: float,
+) -> tuple[float, float]:
+    """Return the infarct's and the cavity's cut at one visit."""
+    if not lesion_ml:
+        return -np.inf, -np.inf
+    survey = grid_points(SURVEY_SHAPE, grid_affine(SURVEY_LOW_MM, SURVEY_SPACING_MM))
+    infarct = _infarct_in_brain(levels, atlas, anatomy.to_mni(survey))
+    rough = _level_of_volume(infarct, lesion_ml, SURVEY_SPACING_MM)
+    fine = anatomy.to_mni(_points_around(survey[:, infarct < rough + SURVEY_MARGIN_MM]))
+    infarct = _infarct_in_brain(levels, atlas, fine)
+    cut = _level_of_volume(infarct, lesion_ml, COUNTING_SPACING_MM)
+    cavity = sample(levels.cavity, levels.affine, fine[:, infarct < cut], outside=OUTSIDE_LEVEL)
+    return cut, _level_of_volume(cavity, lesion_ml * cavity_fraction, COUNTING_SPACING_MM)
 
 
 def room_for_infarct(atlas: PhantomAtlas, mni: NDArray[np.floating]) -> NDArray[np.floating]:

@@ -60,6 +60,8 @@ class PhantomVisit:
     orientation: str
     """Where the T1w's array axes point."""
     oblique_deg: tuple[float, float, float]
+    tract_fa_ratio: float
+    """FA of the corticospinal tract on the infarct's side over the other side's, 1 in a healthy head."""
 
     def native_from_patient(self, sequence: str = "T1w") -> AffineArray:
         """Rigid matrix (4, 4) from patient mm to a sequence's native mm."""
@@ -113,54 +115,73 @@ def draw_patient(
     rng = np.random.default_rng([seed, 1])
     anatomy = draw_anatomy(rng)
     levels = draw_levels(rng, atlas, side=side)
+    course = _draw_course(rng, len(days), lesion_ml=0.0 if side == "none" else lesion_ml)
+    spots_ml = rng.uniform(0.8, 4.5) if distractors else 0.0
+    states = [widen_ventricle(anatomy, atlas, side=side, widening_mm=mm) for mm in course.widening_mm]
+    cuts = fit_thresholds(
+        levels,
+        atlas,
+        states,
+        lesion_ml=course.lesion_ml,
+        cavity_fractions=course.cavity_fractions,
+        hyperintensity_ml=spots_ml,
+        lacune=distractors,
+    )
+    visits = [
+        _draw_visit(np.random.default_rng([seed, 2, k]), float(day), states[k], cuts[k], course, k)
+        for k, day in enumerate(days)
+    ]
+    return PhantomPatient(seed, side, atlas, levels, tuple(visits))
+
+
+@dataclass(frozen=True)
+class _Course:
+    """What becomes of a patient, one value a visit."""
+
+    lesion_ml: tuple[float, ...]
+    cavity_fractions: tuple[float, ...]
+    widening_mm: tuple[float, ...]
+    tract_fa_ratios: tuple[float, ...]
+
+
+def _draw_course(rng: np.random.Generator, n_visits: int, *, lesion_ml: float) -> _Course:
     shrink = rng.uniform(0.03, 0.07)
     widening = rng.uniform(2.0, 3.5)
-    spots_ml = rng.uniform(0.8, 4.5) if distractors else 0.0
-    visits: list[PhantomVisit] = []
-    for index, day in enumerate(days):
-        late = index / max(len(days) - 1, 1)
-        volume = 0.0 if side == "none" else lesion_ml * (1.0 - shrink) ** index
-        visit_rng = np.random.default_rng([seed, 2, index])
-        cavity = CAVITY_FIRST + (CAVITY_LAST - CAVITY_FIRST) * late
-        bent = widen_ventricle(anatomy, atlas, side=side, widening_mm=widening * late)
-        clear = visits[0].thresholds.infarct + 8.0 if visits else -np.inf
-        cuts = fit_thresholds(
-            levels,
-            atlas,
-            bent,
-            lesion_ml=volume,
-            cavity_fraction=cavity,
-            hyperintensity_ml=spots_ml,
-            lacune=distractors,
-            keep_clear_of=clear,
-        )
-        visits.append(_draw_visit(visit_rng, index, day, bent, cuts, volume, cavity))
-    return PhantomPatient(seed, side, atlas, levels, tuple(visits))
+    first_ratio, last_ratio = rng.uniform(0.86, 0.94), rng.uniform(0.66, 0.80)
+    late = [index / max(n_visits - 1, 1) for index in range(n_visits)]
+    return _Course(
+        lesion_ml=tuple(lesion_ml * (1.0 - shrink) ** index for index in range(n_visits)),
+        cavity_fractions=tuple(CAVITY_FIRST + (CAVITY_LAST - CAVITY_FIRST) * part for part in late),
+        widening_mm=tuple(widening * part if lesion_ml else 0.0 for part in late),
+        tract_fa_ratios=tuple(
+            first_ratio + (last_ratio - first_ratio) * part if lesion_ml else 1.0 for part in late
+        ),
+    )
 
 
 def _draw_visit(
     rng: np.random.Generator,
-    index: int,
     day: float,
     anatomy: AnatomyMap,
     thresholds: LesionThresholds,
-    lesion_ml: float,
-    cavity: float,
+    course: _Course,
+    index: int,
 ) -> PhantomVisit:
     pose = draw_pose(rng, degrees=POSE_DEGREES, millimetres=POSE_MM)
     motion = {name: draw_pose(rng, degrees=SCAN_DEGREES, millimetres=SCAN_MM) for name in SEQUENCES}
     motion["T1w"] = np.eye(4)
     oblique = rng.uniform(-6.0, 6.0, 3) if index % 2 else np.zeros(3)
     return PhantomVisit(
-        days_from_onset=float(day),
+        days_from_onset=day,
         anatomy=anatomy,
         thresholds=thresholds,
-        lesion_ml=lesion_ml,
-        cavity_fraction=cavity if lesion_ml else 0.0,
+        lesion_ml=course.lesion_ml[index],
+        cavity_fraction=course.cavity_fractions[index] if course.lesion_ml[index] else 0.0,
         pose=pose,
         scan_motion=motion,
         orientation=ORIENTATIONS[int(rng.integers(len(ORIENTATIONS)))],
         oblique_deg=(float(oblique[0]), float(oblique[1]), float(oblique[2])),
+        tract_fa_ratio=course.tract_fa_ratios[index],
     )
 
 

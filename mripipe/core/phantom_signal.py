@@ -14,6 +14,7 @@ from mripipe.core.phantom_lesion import (
     OUTSIDE_LEVEL,
     LesionLevels,
     LesionThresholds,
+    hyperintensity_level,
     lacune_distance,
     room_for_infarct,
 )
@@ -33,6 +34,7 @@ SKULL_MM = 6.0
 FAT_MM = 5.0
 EDGE_MM = 1.0
 LESION_EDGE_MM = 2.0
+SPOT_EDGE = 0.4
 RIM_MM = 1.6
 CORD_RADIUS_MM = 6.0
 EYES_MM = ((-31.0, 59.0, -38.0), (31.0, 59.0, -38.0))
@@ -46,18 +48,20 @@ def lesion_fractions(
 
     The hard truth is the fraction of at least one half.
     """
-    zero = np.zeros(mni.shape[1], mni.dtype)
-    out = {"lesion": zero, "cavity": zero, "hyperintensity": zero, "lacune": zero, "rim": zero}
-    if np.isfinite(thresholds.infarct):
-        level = sample(levels.infarct, levels.affine, mni, outside=OUTSIDE_LEVEL)
-        edge = soft_step(thresholds.infarct - level, LESION_EDGE_MM)
-        out["lesion"] = np.minimum(edge, room_for_infarct(atlas, mni))
-        cavity = sample(levels.cavity, levels.affine, mni, outside=OUTSIDE_LEVEL)
-        out["cavity"] = np.minimum(soft_step(thresholds.cavity - cavity, LESION_EDGE_MM), out["lesion"])
+    names = ("lesion", "cavity", "hyperintensity", "lacune", "rim")
+    out = {name: np.zeros(mni.shape[1], mni.dtype) for name in names}
+    infarct = sample(levels.infarct, levels.affine, mni, outside=OUTSIDE_LEVEL)
+    # Cheap tests first: most points are far from everything abnormal.
+    near = np.flatnonzero(infarct < thresholds.infarct + LESION_EDGE_MM)
+    if near.size:
+        edge = soft_step(thresholds.infarct - infarct[near], LESION_EDGE_MM)
+        out["lesion"][near] = np.minimum(edge, room_for_infarct(atlas, mni[:, near]))
+        cavity = sample(levels.cavity, levels.affine, mni[:, near], outside=OUTSIDE_LEVEL)
+        core = soft_step(thresholds.cavity - cavity, LESION_EDGE_MM)
+        out["cavity"][near] = np.minimum(core, out["lesion"][near])
     if np.isfinite(thresholds.hyperintensity):
-        level = sample(levels.hyperintensity, levels.affine, mni, outside=OUTSIDE_LEVEL)
-        spots = soft_step(thresholds.hyperintensity - level, 0.4)
-        out["hyperintensity"] = np.where(out["lesion"] > 0, 0, spots)
+        spots = hyperintensity_level(levels, mni, infarct, clear_of=thresholds.clear_of)
+        out["hyperintensity"] = soft_step(thresholds.hyperintensity - spots, SPOT_EDGE)
     if thresholds.lacune:
         distance = lacune_distance(levels, mni)
         out["lacune"] = soft_step(-distance, EDGE_MM)

@@ -73,7 +73,7 @@ def true_masks(
 def truth_at(
     patient: PhantomPatient, visit: int, mni: NDArray[np.floating], labels: tuple[str, ...] = LABELS
 ) -> dict[str, NDArray[np.floating]]:
-    """Say how much of each true region there is at MNI points (3, N): 0 to 1 (N,), with ramps at the edges."""
+    """Return the amount of each true region at MNI points (3, N): 0 to 1 (N,), with ramps at the edges."""
     atlas, affine = patient.atlas, patient.atlas.template.affine
     out: dict[str, NDArray[np.floating]] = {}
     if "brain" in labels:
@@ -137,12 +137,17 @@ def mni_to_native(
     return np.asarray(apply_affine(scan.native_from_patient(sequence), inner).T)
 
 
-def lesion_mni_ml(patient: PhantomPatient, visit: int) -> float:
-    """Return the infarct's volume in MNI mm, carried by the true map, in mL."""
+def lesion_in_mni(patient: PhantomPatient, visit: int) -> FloatArray:
+    """Return the infarct carried to MNI by the true map: share of each voxel on the template's grid."""
     affine = patient.atlas.template.affine
     points = grid_points(patient.atlas.brain.shape, affine)
-    inside = truth_at(patient, visit, points, ("lesion",))["lesion"] >= 0.5
-    return float(inside.sum() * abs(np.linalg.det(affine[:3, :3])) / 1000.0)
+    return truth_at(patient, visit, points, ("lesion",))["lesion"].reshape(patient.atlas.brain.shape)
+
+
+def lesion_mni_ml(patient: PhantomPatient, visit: int) -> float:
+    """Return the volume of the infarct carried to MNI by the true map, in mL."""
+    voxel_ml = abs(np.linalg.det(patient.atlas.template.affine[:3, :3])) / 1000.0
+    return float((lesion_in_mni(patient, visit) >= 0.5).sum() * voxel_ml)
 
 
 def _brain_box(anatomy: AnatomyMap) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
