@@ -174,6 +174,7 @@ def test_a_participant_whose_label_is_unfit_gives_1(bids, tmp_path, asked, capsy
     [
         (InputError("a.nii: cut\nshort"), 1, "mripipe: error: a.nii: cut short"),
         (OSError(28, "No space left on device", "/o/x"), 1, "mripipe: error: /o/x: No space left on device"),
+        (KeyError("x"), 1, "mripipe: error: unexpected KeyError: 'x'; -v shows where"),
         (KeyboardInterrupt(), 130, "mripipe: stopped; the same command takes it up where it was"),
     ],
 )
@@ -184,6 +185,7 @@ def test_errors_are_one_line(bids, tmp_path, monkeypatch, capsys, error, code, l
     monkeypatch.setattr("mripipe.workflows.run.run_participants", fail)
     assert main(["run", str(bids), str(tmp_path / "out"), "participant"]) == code
     assert capsys.readouterr().err.strip().startswith(line)
+    assert (tmp_path / "out" / "logs" / "crash_mripipe.txt").exists() == (code == 1)
 
 
 def test_a_traceback_only_when_asked_for(bids, tmp_path, monkeypatch, capsys):

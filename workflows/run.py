@@ -252,7 +252,8 @@ def _citation() -> str:
     return (
         "# Methods\n\n"
         f"Images were processed with mripipe {__version__}. Each participant's visits were\n"
-        "brought together in an unbiased within-subject template (Reuter 2012, doi:10.1016/j.neuroimage.2012.02.084), and each\n"
+        "brought together in an unbiased within-subject template (Reuter 2012,\n"
+        "doi:10.1016/j.neuroimage.2012.02.084), and each\n"
         "visit to the symmetric MNI template (Fonov 2011, doi:10.1016/j.neuroimage.2010.07.033) after the\n"
         "lesion had been replaced by mirrored tissue (Nachev 2008, doi:10.1016/j.neuroimage.2007.10.002).\n"
         "Lesion volumes were measured on the native grid.\n\n"

@@ -18,7 +18,7 @@ from typing import Any
 
 from nipype.pipeline.plugins.multiproc import MultiProcPlugin
 
-DIED = "the process that ran this step was killed, most often for want of memory; give --mem-gb or fewer --nprocs"
+DIED = "the process that ran this step was killed, mostly for want of memory; give --mem-gb or fewer --nprocs"
 
 
 class Worker:
@@ -102,7 +102,9 @@ class StepPoolPlugin(MultiProcPlugin):  # type: ignore[misc]
         except Exception:
             # A task that never reports back would leave the run waiting for ever.
             trace = traceback.format_exc()
-        return {"result": None, "traceback": trace, "taskid": taskid}
+        # nipype appends to the traceback as to a list of lines.
+        lines = trace.splitlines(keepends=True) if trace else None
+        return {"result": None, "traceback": lines, "taskid": taskid}
 
     def _record_death(self, node: Any) -> str | None:
         if self._closed:

@@ -50,7 +50,7 @@ class Progress:
         failure = _failure(result, status)
         count = f"[{self._total - len(self._left)}/{self._total}]"
         outcome = f"failed: {failure}" if failure else f"{node.result.runtime.duration:.1f} s"
-        if before == _written(result):
+        if status == "end" and before == _written(result):
             outcome = "unchanged"
         self._write(f"{node.interface.label.replace(' ', '  ')}  {outcome}  {count}")
         if failure and self._stop:

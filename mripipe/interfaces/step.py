@@ -8,6 +8,8 @@ traceback to a crash file, so that the other visits go on.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import importlib
 import json
 import os
@@ -156,12 +158,16 @@ class StepInterface(BaseInterface):  # type: ignore[misc]
         return {"result": encode(outcome, hint), "files": files}
 
     def _failed(self, error: Exception, crash: Path) -> Failure:
-        crash.parent.mkdir(parents=True, exist_ok=True)
         inputs = ", ".join([*json.loads(self.bound)["values"], *self.upstream_fields()])
         text = "".join(traceback.format_exception(error))
-        crash.write_text(f"step: {self.label}\ninputs: {inputs}\n\n{text}", encoding="utf-8")
+        # A full disk must not hide what failed first.
+        with contextlib.suppress(OSError):
+            crash.parent.mkdir(parents=True, exist_ok=True)
+            crash.write_text(f"step: {self.label}\ninputs: {inputs}\n\n{text}", encoding="utf-8")
         message = " ".join(str(error).split())
-        if not isinstance(error, InputError | ProcessingError | RequestError):
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            message = f"{error.filename or self.step}: {error.strerror}; make room and run again"
+        elif not isinstance(error, InputError | ProcessingError | RequestError):
             message = f"{self.step} stopped: {type(error).__name__}: {message}; see logs/{crash.name}"
         return Failure(self.visit[0], self.visit[1], self.step, message)
 

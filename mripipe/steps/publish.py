@@ -1,4 +1,4 @@
-"""Put a participant's files under their public names, each whole and with a sidecar that names its sources."""
+"""Put a participant's files under their public names, each whole, with a sidecar that names its sources."""
 
 from __future__ import annotations
 

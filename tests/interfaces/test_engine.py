@@ -126,6 +126,21 @@ def test_an_unforeseen_error_names_its_crash_file(toy):
     assert why == "prepare stopped: KeyError: 'odd'; see logs/crash_sub-1_ses-a_prepare.txt"
 
 
+def test_a_full_disk_is_one_line(toy):
+    toy.write("ses-a", "full")
+    toy.run()
+    why = toy.plan()["ses-a_prepare"][1]
+    assert why.endswith("ses-a_prepare/image.txt: No space left on device; make room and run again")
+
+
+@pytest.mark.parametrize("execution", [Execution(plugin="linear"), TWO], ids=["linear", "two processes"])
+def test_where_nipype_itself_fails_the_run_ends_and_the_step_stays_to_do(toy, execution):
+    toy.write("ses-a", "lost")
+    states = toy.run(execution)
+    assert states["ses-b_prepare"] == "done"
+    assert states["ses-a_prepare"] == states["align"] == "to do"
+
+
 def test_where_every_visit_fails_the_joint_step_is_not_called(toy):
     toy.write("ses-a", "bad")
     toy.write("ses-b", "bad")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import signal
 import time
 from dataclasses import dataclass
@@ -48,6 +50,10 @@ def prepare(session: Session, *, folder: Path) -> Prepared:
     text = session.scans[0].path.read_text()
     if "bad" in text:
         raise InputError(f"{session.scans[0].path.name}: not an image")
+    if "full" in text:
+        raise OSError(errno.ENOSPC, "No space left on device", str(folder / "image.txt"))
+    if "lost" in text:
+        shutil.rmtree(folder)
     if "odd" in text:
         raise KeyError("odd")
     if "killed" in text:

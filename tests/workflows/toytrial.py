@@ -31,7 +31,7 @@ def prepare_visit(session: Session, *, folder: Path) -> Prepared:
         stream.write(f"{session.participant_id}/{session.session_id}\n")
     reference = session.reference
     assert reference is not None
-    text = reference.path.read_text()
+    text = reference.path.read_bytes().decode("latin1")
     if "bad" in text:
         raise InputError(f"{reference.path.name}: not an image; replace it")
     if "stop" in text:
