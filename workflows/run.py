@@ -35,6 +35,8 @@ from mripipe.steps.tables import read_results, write_subject_results, write_tabl
 from .subject import build_subject
 
 CHECK_STEP = "check"
+PUBLISH_WAIT_SECONDS = 600.0
+"""Longer than any participant's files and report take to write."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,8 @@ def run_participants(
         if workflow.list_node_names():
             logs = OutputPaths(out_dir).logs
             steps = run_graph(workflow, logs=logs, execution=execution or Execution(), keep_open=locks)
+    # Runs of other participants into the same folder take turns here, so that no row of a table is lost.
+    with locked([make_folder(OutputPaths(out_dir).logs)], wait_seconds=PUBLISH_WAIT_SECONDS):
         return _publish(study, steps, out_dir, settings)
 
 
@@ -148,7 +152,9 @@ def _publish(study: Study, steps: tuple[PlannedStep, ...], out_dir: Path, settin
         result = known.get(subject.participant_id)
         if result is None or not _is_published(result, key, out_dir):
             template = _template(visits, mine)
-            published = publish_subject(subject, visits, out_dir=out_dir, origin=origin, template=template)
+            published = publish_subject(
+                subject, visits, out_dir=out_dir, origin=origin, template=template, earlier=result
+            )
             result = _with_report(published, out_dir, settings, failures)
             write_changed(_key_file(out_dir, subject.participant_id), key.encode())
         results.append(result)

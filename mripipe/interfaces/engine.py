@@ -103,7 +103,7 @@ def run_graph(
 
 
 @contextlib.contextmanager
-def locked(folders: Iterable[Path]) -> Iterator[tuple[int, ...]]:
+def locked(folders: Iterable[Path], *, wait_seconds: float = LOCK_WAIT_SECONDS) -> Iterator[tuple[int, ...]]:
     """Keep other runs out of some folders, made if need be; gives descriptors for worker processes.
 
     The lock lasts as long as a process that holds a descriptor, so also after a killed run's last worker.
@@ -115,13 +115,13 @@ def locked(folders: Iterable[Path]) -> Iterator[tuple[int, ...]]:
 
     """
     with contextlib.ExitStack() as stack:
-        yield tuple(_lock(folder, stack) for folder in folders)
+        yield tuple(_lock(folder, stack, wait_seconds) for folder in folders)
 
 
-def _lock(folder: Path, stack: contextlib.ExitStack) -> int:
+def _lock(folder: Path, stack: contextlib.ExitStack, wait_seconds: float) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     stream = stack.enter_context((folder / ".lock").open("w"))
-    patience = time.monotonic() + LOCK_WAIT_SECONDS
+    patience = time.monotonic() + wait_seconds
     while not _try_lock(stream):
         if time.monotonic() > patience:
             raise RequestError(f"{folder}: another run is at work here; wait for it or end it")

@@ -48,8 +48,11 @@ def publish_subject(
     out_dir: Path,
     origin: Origin,
     template: Path | None = None,
+    earlier: SubjectResult | None = None,
 ) -> SubjectResult:
     """Copy a participant's files to the output folder and remove what an earlier run left of them.
+
+    Visits of `earlier` that this run was not asked for stay as they are, as long as the dataset has them.
 
     Parameters
     ----------
@@ -63,6 +66,8 @@ def publish_subject(
         For the sidecars.
     template : Path, optional
         Within-subject template.
+    earlier : SubjectResult, optional
+        What the output folder holds of this participant.
 
     Returns
     -------
@@ -88,8 +93,11 @@ def publish_subject(
         target = paths.template(subject.participant_id, suffix=suffix)
         scans = [scan for session in subject.sessions for scan in _sources(session)]
         template = _publish_file(template, target, scans, origin, written)
-    _remove_leftovers(paths, subject.participant_id, written)
-    return SubjectResult(subject.participant_id, tuple(results), template)
+    kept = _kept_visits(subject, earlier, origin.root)
+    if kept and template is None and earlier is not None:
+        template = earlier.template
+    _remove_leftovers(paths, subject.participant_id, written, {visit.session_id for visit in kept})
+    return SubjectResult(subject.participant_id, _in_time_order([*kept, *results]), template)
 
 
 def failed_visit(session: Session, failure: Failure) -> VisitResult:
@@ -191,11 +199,33 @@ def _uri(path: Path, root: Path) -> str:
     return f"bids:raw:{path.relative_to(root).as_posix()}" if path.is_relative_to(root) else path.name
 
 
-def _remove_leftovers(paths: OutputPaths, participant: str, written: set[Path]) -> None:
-    """Remove the files that the last run published and this one did not, and note what this one did."""
+def _kept_visits(subject: Subject, earlier: SubjectResult | None, root: Path) -> list[VisitResult]:
+    """Return the earlier visits that were not asked for now and are still in the dataset."""
+    asked = {session.session_id for session in subject.sessions}
+    visits = earlier.visits if earlier is not None else ()
+    folder = root / subject.participant_id
+    return [v for v in visits if v.session_id not in asked and (folder / v.session_id).is_dir()]
+
+
+def _in_time_order(visits: list[VisitResult]) -> tuple[VisitResult, ...]:
+    """Sort by days where all are known, else leave the order."""
+    days = {visit.session_id: visit.volumes.days_from_onset for visit in visits}
+    if any(value is None for value in days.values()):
+        return tuple(visits)
+    return tuple(sorted(visits, key=lambda visit: days[visit.session_id] or 0.0))
+
+
+def _remove_leftovers(paths: OutputPaths, participant: str, written: set[Path], kept: set[str]) -> None:
+    """Remove the files that the last run published and this one did not, and note what is there now.
+
+    Those of `kept` visits stay, and with them the template, which lies in no visit's folder.
+    """
     manifest = paths.logs / f"{participant}_files.json"
     for name in _read_list(manifest):
         target = paths.root / name
+        if kept and (kept | {"anat"}) & set(Path(name).parts[1:2]) and target.is_file():
+            written.add(target)
+            continue
         inside = target.is_relative_to(paths.subject_folder(participant)) and ".." not in target.parts
         if inside and target not in written:
             target.unlink(missing_ok=True)

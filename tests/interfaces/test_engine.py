@@ -234,9 +234,9 @@ def test_a_run_ended_in_the_middle_is_taken_up_again(toy, nprocs, signum):
     assert "ses-b_prepare" in toy.called()
 
 
-def test_another_run_in_the_same_folder_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(engine, "LOCK_WAIT_SECONDS", 0.0)
-    with locked([tmp_path]), pytest.raises(RequestError, match="another run"), locked([tmp_path]):
+def test_another_run_in_the_same_folder_is_refused(tmp_path):
+    again = locked([tmp_path], wait_seconds=0.0)
+    with locked([tmp_path]), pytest.raises(RequestError, match="another run"), again:
         pass
     with locked([tmp_path]):
         pass

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 from mripipe.workflows.run import plan_participants, report_again, run_participants
@@ -103,6 +104,23 @@ def test_a_failed_visit_is_a_row_that_says_so(trial, execution):
     left = [name for name in trial.files() if name.startswith("sub-1/ses-a")]
     assert left == [], "files of the run before the image went bad would be taken for this one's"
     assert not [name for name in trial.files() if "unbiased" in name and "sub-1" in name]
+
+
+def test_a_run_of_one_visit_keeps_the_others_of_earlier_runs(trial):
+    run(trial)
+    before = {name: content for name, (content, _) in trial.files().items()}
+    whole = trial.study()
+    part = replace(
+        whole, subjects=tuple(replace(s, sessions=s.sessions[1:]) for s in whole.subjects if s.label == "1")
+    )
+    run(trial, part)
+    after = {name: content for name, (content, _) in trial.files().items()}
+    assert set(after) == set(before)
+    assert [row["session_id"] for row in volumes(trial)] == ["ses-a", "ses-b", "ses-a", "ses-b"]
+    shutil.rmtree(trial.bids / "sub-1" / "ses-a")
+    run(trial, part, Settings(registration=RegistrationSettings(level="fast")))
+    assert [row["session_id"] for row in volumes(trial)] == ["ses-b", "ses-a", "ses-b"]
+    assert not [name for name in trial.files() if name.startswith("sub-1/ses-a")]
 
 
 def test_a_visit_that_cannot_run_is_reported_and_the_others_run(trial):
