@@ -1,0 +1,89 @@
+"""What each stage hands to the next: files by path, small numbers by value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from mripipe.model.study import Session
+
+Matrix = tuple[tuple[float, float, float, float], ...]
+"""Four rows of an affine, RAS mm to RAS mm."""
+
+
+@dataclass(frozen=True)
+class PreparedVisit:
+    """A visit's images, bias-corrected, with a brain mask and a first affine to MNI."""
+
+    session: Session
+    """As read from the study."""
+    reference_suffix: str
+    """``T1w``, ``T2w`` or ``FLAIR``: the sequence of the reference image."""
+    preproc: Path
+    """Bias-corrected reference image, native grid."""
+    brain_mask: Path
+    """Brain with infarct, ventricles and sulci, native grid."""
+    affine_to_mni: Matrix
+    """Maps MNI mm to native reference mm."""
+    flair: Path | None = None
+    """Bias-corrected FLAIR on its own grid, where it is not the reference itself."""
+    flair_to_reference: Path | None = None
+    """ITK transform that maps reference points to FLAIR points."""
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class SegmentedVisit:
+    """A prepared visit with its infarct."""
+
+    prepared: PreparedVisit
+    source: str
+    """``auto`` or ``manual``."""
+    side: str
+    """``left``, ``right``, ``bilateral`` or ``none``."""
+    probability: Path
+    """Lesion probability, native reference grid (0 or 1 for an expert mask)."""
+    auto_mask: Path | None
+    """What the program found; None where an expert mask made it needless."""
+    manual_mask: Path | None
+    """The expert mask on the native reference grid."""
+    final_mask: Path
+    """What is used."""
+    lesion_ml: float
+    lesion_ml_lower: float
+    lesion_ml_upper: float
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class AlignedVisits:
+    """All visits of a participant in one within-subject space."""
+
+    session_ids: tuple[str, ...]
+    to_visit: tuple[Matrix, ...]
+    """One a session: maps within-subject template mm to that visit's native mm (rigid)."""
+    template: Path | None
+    """Mean image of all visits in the within-subject space; None for a single visit."""
+    affine_to_mni: Matrix
+    """Maps MNI mm to within-subject template mm."""
+
+
+@dataclass(frozen=True)
+class NormalisedVisit:
+    """A visit carried to MNI and back."""
+
+    segmented: SegmentedVisit
+    to_mni: Path
+    """ITK composite that maps MNI points to native points."""
+    from_mni: Path
+    """ITK composite that maps native points to MNI points."""
+    mni_image: Path
+    mni_affine_image: Path
+    """The image on the MNI grid by the affine alone."""
+    mni_lesion_probability: Path
+    mni_lesion_mask: Path
+    jacobian_min: float
+    jacobian_max: float
+    tissue_dice: float
+    correlation: float
+    warnings: tuple[str, ...] = ()
