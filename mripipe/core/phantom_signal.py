@@ -29,6 +29,7 @@ SIGNALS: dict[str, tuple[float, ...]] = {
 }
 """Signal of each of `TISSUES` relative to the brightest tissue of the brain."""
 
+ABNORMAL = ("lesion", "cavity", "hyperintensity", "lacune", "rim")
 FLUID_GAP_MM = 3.0
 SKULL_MM = 6.0
 FAT_MM = 5.0
@@ -42,14 +43,18 @@ TEXTURE_DEPTH = 0.12
 
 
 def lesion_fractions(
-    levels: LesionLevels, thresholds: LesionThresholds, atlas: PhantomAtlas, mni: NDArray[np.floating]
+    levels: LesionLevels,
+    thresholds: LesionThresholds,
+    atlas: PhantomAtlas,
+    mni: NDArray[np.floating],
+    *,
+    names: tuple[str, ...] = ABNORMAL,
 ) -> dict[str, NDArray[np.floating]]:
     """Return how much of each abnormality there is at MNI points (3, N): 0 to 1, ramps at the edges.
 
-    The hard truth is the fraction of at least one half.
+    The hard truth is the fraction of at least one half. What is not among ``names`` may stay 0.
     """
-    names = ("lesion", "cavity", "hyperintensity", "lacune", "rim")
-    out = {name: np.zeros(mni.shape[1], mni.dtype) for name in names}
+    out = {name: np.zeros(mni.shape[1], mni.dtype) for name in ABNORMAL}
     infarct = sample(levels.infarct, levels.affine, mni, outside=OUTSIDE_LEVEL)
     # Cheap tests first: most points are far from everything abnormal.
     near = np.flatnonzero(infarct < thresholds.infarct + LESION_EDGE_MM)
@@ -59,7 +64,7 @@ def lesion_fractions(
         cavity = sample(levels.cavity, levels.affine, mni[:, near], outside=OUTSIDE_LEVEL)
         core = soft_step(thresholds.cavity - cavity, LESION_EDGE_MM)
         out["cavity"][near] = np.minimum(core, out["lesion"][near])
-    if np.isfinite(thresholds.hyperintensity):
+    if np.isfinite(thresholds.hyperintensity) and "hyperintensity" in names:
         spots = hyperintensity_level(levels, mni, infarct, clear_of=thresholds.clear_of)
         out["hyperintensity"] = soft_step(thresholds.hyperintensity - spots, SPOT_EDGE)
     if thresholds.lacune:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from mripipe.core.phantom_anatomy import AnatomyMap
 from mripipe.core.phantom_fields import FloatArray, apply_affine, grid_points, sample
@@ -45,15 +46,32 @@ def true_fractions(
     """
     scan = patient.visits[visit]
     out = {name: np.zeros(grid.shape, np.float32) for name in labels}
-    offsets = subvoxel_offsets(grid)
     low, high = _brain_box(scan.anatomy)
+    for part, points in voxel_slabs(grid, scan.native_from_patient(sequence), np.zeros(3)):
+        near = np.flatnonzero(np.all((points > low) & (points < high), axis=0))
+        mni = scan.anatomy.to_mni(points[:, near])
+        for name, values in truth_at(patient, visit, mni, labels).items():
+            out[name][part].reshape(-1)[near] = values
+    offsets = subvoxel_offsets(grid)
+    if len(offsets) == 1:
+        return out
+    # Only voxels near an edge hold more than one value.
+    mixed = np.nonzero(np.any([_near_edge(values) for values in out.values()], axis=0))
+    patient_from_voxel = np.linalg.inv(scan.native_from_patient(sequence)) @ grid.affine
+    sums = {name: np.zeros(mixed[0].size, np.float32) for name in labels}
     for offset in offsets:
-        for part, points in voxel_slabs(grid, scan.native_from_patient(sequence), offset):
-            near = np.flatnonzero(np.all((points > low) & (points < high), axis=0))
-            mni = scan.anatomy.to_mni(points[:, near])
-            for name, values in truth_at(patient, visit, mni, labels).items():
-                out[name][part].reshape(-1)[near] += values / np.float32(len(offsets))
+        centres = (np.array(mixed) + offset[:, None]).astype(np.float32)
+        mni = scan.anatomy.to_mni(apply_affine(patient_from_voxel, centres))
+        for name, values in truth_at(patient, visit, mni, labels).items():
+            sums[name] += values
+    for name in labels:
+        out[name][mixed] = sums[name] / np.float32(len(offsets))
     return out
+
+
+def _near_edge(values: FloatArray) -> NDArray[np.bool_]:
+    spread = ndimage.maximum_filter(values, 3) - ndimage.minimum_filter(values, 3)
+    return np.asarray(spread > 0)
 
 
 def true_masks(
@@ -82,7 +100,8 @@ def truth_at(
         fluid = sample(atlas.ventricles, affine, mni)
         out["ventricle_left"], out["ventricle_right"] = fluid * (mni[0] < 0), fluid * (mni[0] > 0)
     if set(ABNORMAL) & set(labels):
-        out |= lesion_fractions(patient.levels, patient.visits[visit].thresholds, atlas, mni)
+        thresholds = patient.visits[visit].thresholds
+        out |= lesion_fractions(patient.levels, thresholds, atlas, mni, names=labels)
     return {name: out[name] for name in labels}
 
 

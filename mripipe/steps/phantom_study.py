@@ -40,7 +40,6 @@ LESION_ML = (85.0, 45.0, 150.0, 25.0)
 """Infarcts of successive patients, over again from the fifth on."""
 SIDES: tuple[Side, ...] = ("left", "right")
 SCORES = {"mrs": (5, 4, 3), "nihss": (18, 13, 10), "barthel": (15, 45, 65)}
-DIFFUSION_MM = 2.0
 FLAIR_SUBSLICES = 4
 N_POINTS = 3000
 TRUTH_MASKS = {
@@ -81,7 +80,7 @@ class TrialPlan:
 
     t1w_mm: float
     flair_mm: tuple[float, float, float] | None
-    with_dwi: bool
+    dwi_mm: float | None
     sessions: tuple[str, ...]
     snr: float
 
@@ -100,6 +99,7 @@ def write_trial(
     t1w_mm: float = 1.0,
     flair_mm: tuple[float, float, float] | None = (1.0, 1.0, 4.0),
     with_dwi: bool = True,
+    dwi_mm: float = 2.0,
     visits: int = 3,
     healthy: int = 0,
     snr: float = 30.0,
@@ -119,7 +119,9 @@ def write_trial(
     flair_mm : tuple or None
         FLAIR voxels, right-left, front-back, foot-head; None for no FLAIR.
     with_dwi : bool
-        Whether there is a diffusion series of 2 mm, one b = 0 and 30 directions with b = 1000 s/mm^2.
+        Whether there is a diffusion series: one b = 0, 30 directions with b = 1000 s/mm^2.
+    dwi_mm : float
+        Edge of its voxels.
     visits : int
         Visits a patient, 1 to 3, at 45, 135 and 410 days from onset.
     healthy : int
@@ -142,7 +144,7 @@ def write_trial(
         raise RequestError(f"a trial of {patients} patients and {healthy} healthy heads: ask for one or more")
     if not 1 <= visits <= len(SESSIONS):
         raise RequestError(f"{visits} visits a patient: phantoms have 1 to {len(SESSIONS)}")
-    plan = TrialPlan(t1w_mm, flair_mm, with_dwi, SESSIONS[:visits], snr)
+    plan = TrialPlan(t1w_mm, flair_mm, dwi_mm if with_dwi else None, SESSIONS[:visits], snr)
     atlas = phantom_atlas()
     truth: dict[str, Any] = {}
     for index in range(patients + healthy):
@@ -184,8 +186,12 @@ def _write_visit(
         image = render_visit(patient, visit, "FLAIR", flair, snr=plan.snr, subslices=FLAIR_SUBSLICES)
         _write_scan(names, participant, session, "FLAIR", image, flair)
         _write_fraction(truth, participant, session, patient, visit, flair)
-    if plan.with_dwi:
-        _write_diffusion(names, participant, session, patient, visit, plan.snr)
+    if plan.dwi_mm is not None:
+        dwi = visit_grid(patient, visit, "dwi", zooms_mm=(plan.dwi_mm,) * 3)
+        gradients = even_gradients()
+        image = render_diffusion(patient, visit, dwi, gradients, snr=plan.snr)
+        _write_scan(names, participant, session, "dwi", image, dwi)
+        _write_gradients(names, participant, session, gradients, dwi)
     volumes = _write_truth(truth, participant, session, patient, visit, grid)
     scan = patient.visits[visit]
     return {
@@ -219,13 +225,9 @@ def _write_scan(
     write_atomic(names.derivative(participant, session, parts, datatype=folder), _json(sidecar))
 
 
-def _write_diffusion(
-    names: OutputPaths, participant: str, session: str, patient: PhantomPatient, visit: int, snr: float
+def _write_gradients(
+    names: OutputPaths, participant: str, session: str, gradients: Gradients, grid: PhantomGrid
 ) -> None:
-    gradients = even_gradients()
-    grid = visit_grid(patient, visit, "dwi", zooms_mm=(DIFFUSION_MM,) * 3)
-    image = render_diffusion(patient, visit, grid, gradients, snr=snr)
-    _write_scan(names, participant, session, "dwi", image, grid)
     for extension, text in zip((".bval", ".bvec"), _gradient_text(gradients, grid), strict=True):
         parts = Entities(suffix="dwi", extension=extension)
         write_atomic(names.derivative(participant, session, parts, datatype="dwi"), text)
