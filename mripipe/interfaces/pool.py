@@ -21,6 +21,15 @@ from nipype.pipeline.plugins.multiproc import MultiProcPlugin
 DIED = "the process that ran this step was killed, mostly for want of memory; give --mem-gb or fewer --nprocs"
 
 
+START = """
+import pickle, sys
+sys.path[:] = pickle.load(sys.stdin.buffer)
+from mripipe.interfaces.worker import serve
+serve()
+"""
+"""The parent's path comes first of all: a worker must not find another mripipe in the current folder."""
+
+
 class Worker:
     """One process that runs nodes."""
 
@@ -28,7 +37,7 @@ class Worker:
         threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
         with log.open("ab") as stream:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "mripipe.interfaces.worker"],
+                [sys.executable, "-P", "-c", START],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stream,
@@ -36,7 +45,8 @@ class Worker:
                 start_new_session=True,
                 pass_fds=keep_open,
             )
-        self._send(sys.path)
+        # An empty entry means the current folder, which is no place to find modules in.
+        self._send([entry for entry in sys.path if entry])
 
     def run(self, node: Any) -> str | None:
         """Run a node there; EOFError or OSError where the process died."""
@@ -96,15 +106,19 @@ class StepPoolPlugin(MultiProcPlugin):  # type: ignore[misc]
 
     def _run_node(self, node: Any, taskid: int) -> dict[str, Any]:
         try:
-            trace = self._worker().run(node)
-        except (EOFError, OSError, pickle.UnpicklingError):
-            trace = self._record_death(node)
+            trace = self._run_in_worker(node)
         except Exception:
             # A task that never reports back would leave the run waiting for ever.
             trace = traceback.format_exc()
         # nipype appends to the traceback as to a list of lines.
         lines = trace.splitlines(keepends=True) if trace else None
         return {"result": None, "traceback": lines, "taskid": taskid}
+
+    def _run_in_worker(self, node: Any) -> str | None:
+        try:
+            return self._worker().run(node)
+        except (EOFError, OSError, pickle.UnpicklingError):
+            return self._record_death(node)
 
     def _record_death(self, node: Any) -> str | None:
         if self._closed:

@@ -156,6 +156,18 @@ def test_a_killed_worker_fails_its_step_and_no_other(toy):
     assert "want of memory" in toy.plan()["ses-a_prepare"][1]
 
 
+def test_workers_that_cannot_start_end_the_run(toy, monkeypatch):
+    monkeypatch.setattr("mripipe.interfaces.pool.START", "raise SystemExit(3)")
+    assert set(toy.run(TWO).values()) == {"to do"}
+
+
+def test_workers_do_not_look_into_the_current_folder(toy, monkeypatch):
+    (toy.root / "mripipe").mkdir()
+    (toy.root / "mripipe" / "__init__.py").write_text("raise RuntimeError")
+    monkeypatch.chdir(toy.root)
+    assert set(toy.run(TWO).values()) == {"done"}
+
+
 def test_stop_on_first_crash_leaves_the_rest(toy):
     toy.write("ses-a", "bad")
     toy.write("ses-b", "bad")
