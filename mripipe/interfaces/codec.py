@@ -81,7 +81,7 @@ def _encode(value: object, hint: Any, where: str) -> Any:
         return [
             _encode(item, h, f"{where}[{i}]") for i, (item, h) in enumerate(zip(value, hints, strict=True))
         ]
-    if dataclasses.is_dataclass(hint) and type(value) is hint:
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint) and type(value) is hint:
         fields = {
             name: _encode(getattr(value, name), inner, f"{where}.{name}")
             for name, inner in _hints(hint).items()
@@ -102,7 +102,8 @@ def _decode(data: Any, hint: Any, where: str) -> Any:
         return tuple(
             _decode(item, h, f"{where}[{i}]") for i, (item, h) in enumerate(zip(data, hints, strict=True))
         )
-    if dataclasses.is_dataclass(hint) and isinstance(data, dict) and data.get("type") == _name(hint):
+    is_record = isinstance(hint, type) and dataclasses.is_dataclass(hint) and isinstance(data, dict)
+    if is_record and data.get("type") == _name(hint):
         inner, fields = _hints(hint), data.get("fields", {})
         if set(inner) == set(fields):
             return hint(**{n: _decode(fields[n], inner[n], f"{where}.{n}") for n in inner})

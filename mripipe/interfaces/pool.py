@@ -78,7 +78,7 @@ class StepPoolPlugin(MultiProcPlugin):  # type: ignore[misc]
     def __init__(self, plugin_args: dict[str, Any]) -> None:
         super().__init__(plugin_args=plugin_args)
         self.pool.shutdown()
-        self.pool = ThreadPoolExecutor(self.processors)
+        self.pool: ThreadPoolExecutor = ThreadPoolExecutor(self.processors)
         self._local = threading.local()
         self._lock = threading.Lock()
         self._workers: list[Worker] = []
@@ -94,7 +94,7 @@ class StepPoolPlugin(MultiProcPlugin):  # type: ignore[misc]
 
     def _submit_job(self, node: Any, updatehash: bool = False) -> int:
         self._taskid += 1
-        taskid = self._taskid
+        taskid: int = self._taskid
         future: Future[dict[str, Any]] = self.pool.submit(self._run_node, node, taskid)
         self._task_obj[taskid] = future
         future.add_done_callback(self._async_callback)

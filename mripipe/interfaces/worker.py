@@ -35,9 +35,10 @@ def serve() -> None:
 
 def _next(requests: BinaryIO) -> object | None:
     try:
-        return pickle.load(requests)
+        node: object = pickle.load(requests)
     except EOFError:
         return None
+    return node
 
 
 def _run(node: object) -> str | None:

@@ -16,7 +16,7 @@ from mripipe.bids.files import write_atomic
 from mripipe.bids.names import Entities, OutputPaths
 from mripipe.errors import ProcessingError
 from mripipe.model.failure import Failure
-from mripipe.model.results import LesionVolumes, SubjectResult, VisitResult
+from mripipe.model.results import LesionVolumes, Status, SubjectResult, VisitResult
 from mripipe.model.study import Session, Subject
 
 GENERATED_BY = [{"Name": "mripipe", "Version": __version__}]
@@ -102,7 +102,7 @@ def publish_subject(
 
 def failed_visit(session: Session, failure: Failure) -> VisitResult:
     """Return the row of a visit that has no result: ``missing_input`` where it has no image to start from."""
-    status = "missing_input" if session.reference is None else "failed"
+    status: Status = "missing_input" if session.reference is None else "failed"
     volumes = LesionVolumes(
         session.participant_id,
         session.session_id,
@@ -139,7 +139,7 @@ def write_changed(path: Path, content: bytes) -> Path:
 def _publish_visit(
     session: Session, visit: VisitResult, paths: OutputPaths, origin: Origin, written: set[Path]
 ) -> VisitResult:
-    moved = {}
+    moved: dict[str, Any] = {}
     for name, target in _targets(visit, paths):
         source = getattr(visit, name)
         if source is not None:
