@@ -6,8 +6,8 @@ from functools import lru_cache
 
 import nibabel as nib
 import numpy as np
-from mripipe.atlases.template import load_template
 
+from mripipe.atlases.template import load_template
 from mripipe.core.phantom import PhantomPatient, Sequence, Side, draw_patient, render_visit, visit_grid
 from mripipe.core.phantom_atlas import PhantomAtlas, PhantomTemplate, prepare_atlas
 

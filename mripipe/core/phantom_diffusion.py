@@ -87,7 +87,7 @@ def fsl_vectors(gradients: Gradients, affine: AffineArray) -> NDArray[np.float64
     vectors = (linear / np.sqrt((linear**2).sum(0))).T @ gradients.directions.T
     if np.linalg.det(linear) > 0:
         vectors[0] *= -1.0
-    return vectors + 0.0
+    return np.asarray(vectors + 0.0)
 
 
 def corticospinal(mni: NDArray[np.floating], side: str) -> NDArray[np.floating]:

@@ -29,7 +29,7 @@ def grid_points(shape: tuple[int, ...], affine: AffineArray) -> FloatArray:
     return points.astype(np.float32).reshape(3, -1)
 
 
-def apply_affine(affine: AffineArray, points: NDArray[np.floating]) -> NDArray[np.floating]:
+def apply_affine(affine: NDArray[np.floating], points: NDArray[np.floating]) -> NDArray[np.floating]:
     """Map points (3, N) by an affine (4, 4), in the points' own precision."""
     matrix = affine.astype(points.dtype)
     return np.asarray(matrix[:3, :3] @ points + matrix[:3, 3:])
@@ -73,12 +73,12 @@ def smooth_noise(rng: np.random.Generator, shape: tuple[int, ...], sigma_voxels:
     """Draw Gaussian-smoothed white noise of mean 0 and standard deviation 1."""
     noise = rng.standard_normal(shape, dtype=np.float32)
     smooth = ndimage.gaussian_filter(noise, sigma_voxels, mode="wrap", truncate=3.0)
-    return ((smooth - smooth.mean()) / smooth.std()).astype(np.float32)
+    return np.asarray((smooth - smooth.mean()) / smooth.std(), np.float32)
 
 
 def soft_step(distance_mm: NDArray[np.floating], width_mm: float = 1.0) -> NDArray[np.floating]:
     """Return 0 below, 1 above zero, with a linear ramp ``width_mm`` wide."""
-    return np.clip(distance_mm / width_mm + 0.5, 0.0, 1.0)
+    return np.asarray(np.clip(distance_mm / width_mm + 0.5, 0.0, 1.0))
 
 
 def ball_distance(

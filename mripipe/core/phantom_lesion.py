@@ -101,7 +101,7 @@ def _infarct_level(
     # Grey matter dies first, so that edges follow gyri.
     level -= 4.0 * _on_level_grid(atlas.template.gm, atlas, points)
     level += 3.0 * _beyond_territory_mm(points, sign).reshape(LEVEL_SHAPE)
-    return level.astype(np.float32)
+    return np.asarray(level, np.float32)
 
 
 def _beyond_territory_mm(points: FloatArray, sign: float) -> FloatArray:
@@ -202,7 +202,7 @@ def room_for_infarct(atlas: PhantomAtlas, mni: NDArray[np.floating]) -> NDArray[
     """Return 1 in the brain, 0 outside and in the ventricles, at MNI points (3, N)."""
     brain = sample(atlas.brain, atlas.template.affine, mni)
     fluid = sample(atlas.ventricles, atlas.template.affine, mni)
-    return np.minimum(brain, 1.0 - fluid)
+    return np.asarray(np.minimum(brain, 1.0 - fluid))
 
 
 def _infarct_in_brain(

@@ -117,14 +117,14 @@ def bias_field(rng: np.random.Generator, shape: tuple[int, int, int], *, strengt
     vander = [np.polynomial.legendre.legvander(axis, 3).astype(np.float32) for axis in axes]
     field = np.einsum("xi,yj,zk,ijk->xyz", *vander, kept.astype(np.float32), optimize=True)
     low, high = float(field.min()), float(field.max())
-    return (1.0 - strength + 2.0 * strength * (field - low) / (high - low)).astype(np.float32)
+    return np.asarray(1.0 - strength + 2.0 * strength * (field - low) / (high - low), np.float32)
 
 
 def add_rician_noise(rng: np.random.Generator, signal: FloatArray, *, sigma: float) -> FloatArray:
     """Return the magnitude of the signal with complex Gaussian noise of deviation ``sigma`` a channel."""
     real = signal + np.float32(sigma) * rng.standard_normal(signal.shape, dtype=np.float32)
     imaginary = np.float32(sigma) * rng.standard_normal(signal.shape, dtype=np.float32)
-    return np.hypot(real, imaginary)
+    return np.asarray(np.hypot(real, imaginary), np.float32)
 
 
 def slice_offsets(grid: PhantomGrid, subslices: int) -> list[NDArray[np.float64]]:

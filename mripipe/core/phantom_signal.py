@@ -143,7 +143,7 @@ def _dura_distance(
     x, y, z = mni
     canal = np.maximum(np.hypot(x, y + 44.0 + 0.12 * (z + 68.0)) - CORD_RADIUS_MM - 4.0, z + 60.0)
     gap = FLUID_GAP_MM + 0.8 * np.sin(x / 23.0 + 1.0) * np.cos(y / 29.0) + 0.15 * texture
-    return np.minimum(hull - gap, canal)
+    return np.asarray(np.minimum(hull - gap, canal))
 
 
 def _shell_signal(

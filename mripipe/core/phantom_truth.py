@@ -132,8 +132,8 @@ def true_points(
     kept = kept[:, :n]
     mni = scan.anatomy.to_mni(kept)
     return TruePoints(
-        native_mm=apply_affine(scan.native_from_patient(sequence), kept).T,
-        mni_mm=mni.T,
+        native_mm=np.asarray(apply_affine(scan.native_from_patient(sequence), kept).T, np.float64),
+        mni_mm=np.asarray(mni.T, np.float64),
         in_lesion=truth_at(patient, visit, mni, ("lesion",))["lesion"] >= 0.5,
     )
 

@@ -6,8 +6,8 @@ from functools import lru_cache
 
 import numpy as np
 import pytest
-from mripipe.atlases.template import load_template
 
+from mripipe.atlases.template import load_template
 from mripipe.core.phantom import (
     PhantomAtlas,
     PhantomPatient,
