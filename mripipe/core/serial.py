@@ -1,9 +1,9 @@
 """Visits of one head brought together rigidly, no visit favoured and in no particular order.
 
 Every pair is registered in both directions; the motion between visits i and j is the mean of one direction
-and the inverse of the other, in the Lie algebra of SE(3), so it is inverse-consistent by construction (compare
-Reuter et al. 2010, doi:10.1016/j.neuroimage.2010.07.020).  The positions d_k of all visits then follow from
-the motions E_ij between them by weighted least squares of d_j - d_i = log E_ij, with sum d_k = 0: the template
+and the inverse of the other, in the Lie algebra of SE(3): inverse-consistent by construction (compare Reuter
+et al. 2010, doi:10.1016/j.neuroimage.2010.07.020).  The positions d_k of all visits then follow from the
+motions E_ij between them by weighted least squares of d_j - d_i = log E_ij, with sum d_k = 0: the template
 lies halfway (Reuter et al. 2012, doi:10.1016/j.neuroimage.2012.02.084).
 
 Sums in floating point depend on their order, so visits are worked on in the order of a digest of what they
