@@ -28,6 +28,8 @@ from mripipe.core.rigid import motion_matrix, motion_vector, rigid_part
 Floats = NDArray[np.floating]
 Mask = NDArray[np.bool_]
 
+COARSE_MM = 4.0
+"""Voxel size of the first comparison: catches first guesses that are off by a centimetre."""
 RIM_MM = 4.0
 """CSF and inner skull around the brain that are compared too: the brain's outline holds it in place."""
 LESION_MARGIN_MM = 3.0
@@ -60,15 +62,15 @@ class SerialVisit:
     """BIDS suffix; visits of different sequences are compared by their edges."""
 
 
-def align_rigidly(visits: Sequence[SerialVisit], *, iterations: str) -> tuple[Floats, ...]:
+def align_rigidly(visits: Sequence[SerialVisit], *, refine: bool) -> tuple[Floats, ...]:
     """Bring all visits of one head into one space halfway between them.
 
     Parameters
     ----------
     visits : sequence of SerialVisit
         In any order: each visit's matrix is the same whatever the order.
-    iterations : str
-        Per level, as `mripipe.core.registration.register_affine` takes it.
+    refine : bool
+        Compare at half of `COARSE_MM` too, for about a third of the error.
 
     Returns
     -------
@@ -80,7 +82,7 @@ def align_rigidly(visits: Sequence[SerialVisit], *, iterations: str) -> tuple[Fl
     """
     order = sorted(range(len(visits)), key=lambda k: _digest(visits[k]))
     cut = [_cut_out(visits[k]) for k in order]
-    motions = {(i, j): _pair_motion(cut[i], cut[j], iterations) for i, j in combinations(range(len(cut)), 2)}
+    motions = {(i, j): _pair_motion(cut[i], cut[j], refine) for i, j in combinations(range(len(cut)), 2)}
     positions = _halfway_positions(len(cut), motions)
     found = {k: visits[k].start @ position for k, position in zip(order, positions, strict=True)}
     return tuple(rigid_part(found[k], np.zeros(3)) for k in range(len(visits)))
@@ -106,23 +108,30 @@ def _cut_out(visit: SerialVisit) -> SerialVisit:
     return SerialVisit(image, visit.brain[box], visit.lesion[box], visit.start, visit.sequence)
 
 
-def _pair_motion(first: SerialVisit, second: SerialVisit, iterations: str) -> tuple[Floats, float]:
+def _pair_motion(first: SerialVisit, second: SerialVisit, refine: bool) -> tuple[Floats, float]:
     """Return the motion vector from first to second in the common space, and its weight."""
-    there, back = _motion(first, second, iterations), _motion(second, first, iterations)
+    there, back = _motion(first, second, refine), _motion(second, first, refine)
     apart = there + back
     disagreement_mm = float(np.hypot(RADIUS_MM * np.linalg.norm(apart[:3]), np.linalg.norm(apart[3:])))
     return (there - back) / 2.0, 1.0 / (BEST_MM**2 + disagreement_mm**2)
 
 
-def _motion(fixed: SerialVisit, moving: SerialVisit, iterations: str) -> Floats:
+def _motion(fixed: SerialVisit, moving: SerialVisit, refine: bool) -> Floats:
     """Register one way; return the motion vector, common space to itself, by which the start was off."""
     start = moving.start @ np.linalg.inv(fixed.start)
     images = [fixed.image, moving.image]
     if fixed.sequence != moving.sequence:
         images = [_edges(image) for image in images]
     region = _compared_region(fixed, moving, start)
+    iterations = _iterations(float(fixed.image.voxel_sizes_mm.min()), refine=refine)
     found = register_affine(*images, start, fixed_mask=region, model="rigid", iterations=iterations)
     return motion_vector(np.linalg.inv(moving.start) @ rigid_part(found, np.zeros(3)) @ fixed.start)
+
+
+def _iterations(voxel_mm: float, *, refine: bool) -> str:
+    """Return the iterations per level that begin nearest to `COARSE_MM`."""
+    halvings = max(0, round(np.log2(COARSE_MM / voxel_mm)))
+    return "x".join(["60", "20" if refine else "0", *["0"] * halvings][: halvings + 1])
 
 
 def _edges(image: Volume) -> Volume:

@@ -13,16 +13,13 @@ from mripipe.core.halfway import mean_image
 from mripipe.core.rigid import mean_affine, rigid_part
 from mripipe.core.serial import SerialVisit, align_rigidly
 from mripipe.errors import ProcessingError
-from mripipe.model.settings import Level, RegistrationSettings
+from mripipe.model.settings import RegistrationSettings
 from mripipe.model.stages import AlignedVisits, Matrix, SegmentedVisit
 from mripipe.model.study import REFERENCE_SUFFIXES
 from mripipe.steps.load import load_image, save_image
 
 BRAIN_CENTRE_MM: Final = (0.0, -18.0, 8.0)
 """Near the middle of the brain in MNI: the rigid first guess agrees with the affine there."""
-
-ITERATIONS: Final[dict[Level, str]] = {"fast": "60x0x0", "standard": "60x20x0"}
-"""At a quarter, at half and at full resolution."""
 
 
 def align_visits(
@@ -37,7 +34,7 @@ def align_visits(
     visits : tuple of SegmentedVisit
         One or more, of one participant.
     settings : RegistrationSettings
-        At level ``fast`` the images are compared at a quarter of their resolution, else at half of it.
+        At level ``fast`` the images are compared at about 4 mm, at level ``standard`` at about 2 mm too.
     folder : Path
         Where ``template.nii.gz`` is written: the mean image of the visits whose reference image is of the
         sequence preferred most among them, with a median of 1 in the brain.
@@ -60,7 +57,7 @@ def align_visits(
     if len(visits) == 1:
         return AlignedVisits(sessions, (_as_matrix(np.eye(4)),), None, visits[0].prepared.affine_to_mni)
     loaded = [_load(visit) for visit in visits]
-    to_visit = align_rigidly(loaded, iterations=ITERATIONS[settings.level])
+    to_visit = align_rigidly(loaded, refine=settings.level == "standard")
     # Ordered by content, as sums depend on the order in their last bits.
     order = sorted(range(len(visits)), key=lambda k: to_visit[k].tobytes())
     affines = [np.linalg.inv(to_visit[k]) @ np.array(visits[k].prepared.affine_to_mni) for k in order]

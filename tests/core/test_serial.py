@@ -16,7 +16,6 @@ from mripipe.core.rigid import mean_affine, motion_matrix, motion_vector, rigid_
 from mripipe.core.serial import SerialVisit, align_rigidly
 
 SHAPE = (60, 64, 56)
-ITERATIONS = "20x10x10"
 
 
 def pose(seed: int, *, degrees: float = 6.0, millimetres: float = 6.0) -> np.ndarray:
@@ -92,7 +91,7 @@ def three_visits() -> tuple[list[SerialVisit], list[np.ndarray]]:
 
 def test_visits_fit_each_other_with_a_growing_lesion_on_other_grids():
     visits, truth = three_visits()
-    found = align_rigidly(visits, iterations=ITERATIONS)
+    found = align_rigidly(visits, refine=True)
     assert surface_error_mm(visits, tuple(v.start for v in visits), truth) > 2.0
     assert surface_error_mm(visits, found, truth) < 0.15
     for matrix in found:
@@ -102,7 +101,7 @@ def test_visits_fit_each_other_with_a_growing_lesion_on_other_grids():
 
 def test_space_is_halfway_between_the_first_guesses():
     visits, _ = three_visits()
-    found = align_rigidly(visits, iterations="10x0x0")
+    found = align_rigidly(visits, refine=False)
     moves = [motion_vector(np.linalg.inv(v.start) @ t) for v, t in zip(visits, found, strict=True)]
     assert min(np.linalg.norm(move) for move in moves) > 0.5
     # Zero to first order: moves of a few degrees commute that well.
@@ -116,7 +115,7 @@ def exact_register(monkeypatch):
 
     def register(fixed, moving, start, *, fixed_mask, model, iterations):
         seed = int(np.abs(fixed.data).sum()) + 7 * int(np.abs(moving.data).sum())
-        calls.append((fixed, moving, fixed_mask, model))
+        calls.append((fixed, moving, fixed_mask, model, iterations))
         return start @ pose(seed % 2**32, degrees=0.2, millimetres=0.2)
 
     monkeypatch.setattr(serial, "register_affine", register)
@@ -126,9 +125,9 @@ def exact_register(monkeypatch):
 def test_order_of_visits_changes_no_byte(exact_register):
     visits, _ = three_visits()
     visits.append(visits[0])
-    expected = align_rigidly(visits, iterations="1")
+    expected = align_rigidly(visits, refine=True)
     order = [2, 3, 1, 0]
-    found = align_rigidly([visits[k] for k in order], iterations="1")
+    found = align_rigidly([visits[k] for k in order], refine=True)
     # The first and the last are one visit twice: they may trade places.
     same = [expected[k].tobytes() for k in order if k in (1, 2)]
     assert same == [m.tobytes() for m, k in zip(found, order, strict=True) if k in (1, 2)]
@@ -139,7 +138,7 @@ def test_lesions_of_both_visits_and_their_surroundings_are_left_out(exact_regist
     first = visit(here, here, cavity_mm=0.0, codes="LPS")
     second = visit(there, there, cavity_mm=15.0, zooms=(2.0, 2.0, 3.0))
     hidden = visit(here, here, cavity_mm=15.0, codes="LPS").lesion
-    align_rigidly([first, second], iterations="1")
+    align_rigidly([first, second], refine=True)
     by_shape = {call[0].shape: call[2] for call in exact_register}
     region = by_shape[serial._cut_out(first).image.shape]
     cut = serial._cut_out(SerialVisit(first.image, first.brain, hidden, here, "T1w"))
@@ -164,22 +163,33 @@ def test_directions_that_disagree_count_less(exact_register, monkeypatch):
 
     monkeypatch.setattr(serial, "_cut_out", lambda v: v)
     monkeypatch.setattr(serial, "register_affine", register)
-    found = align_rigidly(visits, iterations="1")
+    found = align_rigidly(visits, refine=True)
     np.testing.assert_allclose(found[0], found[1], atol=1e-3)
 
 
 def test_visits_of_different_sequence_are_compared_by_their_edges(exact_register):
     first, second = visit(pose(1), pose(1)), visit(pose(2), pose(2), sequence="T2w")
-    align_rigidly([first, second], iterations="1")
-    for fixed, moving, _, model in exact_register:
+    align_rigidly([first, second], refine=True)
+    for fixed, moving, _, model, _ in exact_register:
         assert model == "rigid"
         # The gradient of a smooth region is far from its intensity of about 100.
         assert max(np.median(fixed.data), np.median(moving.data)) < 20.0
 
 
+@pytest.mark.parametrize(
+    ("voxel_mm", "expected"), [(1.0, "60x20x0"), (2.0, "60x20"), (3.0, "60"), (0.5, "60x20x0x0")]
+)
+def test_comparison_begins_at_about_4_mm_and_refines_to_2(exact_register, voxel_mm, expected):
+    truth = np.eye(4)
+    drawn = visit(truth, truth)
+    scaled = Volume(drawn.image.data, drawn.image.affine @ np.diag([voxel_mm / 2.5] * 3 + [1.0]))
+    align_rigidly([SerialVisit(scaled, drawn.brain, drawn.lesion, truth, "T1w")] * 2, refine=True)
+    assert {call[4] for call in exact_register} == {expected}
+
+
 def test_single_visit_keeps_its_first_guess():
     start = pose(1)
-    (found,) = align_rigidly([visit(pose(2), start)], iterations="1")
+    (found,) = align_rigidly([visit(pose(2), start)], refine=True)
     np.testing.assert_allclose(found, start, atol=1e-12)
 
 
