@@ -93,7 +93,7 @@ def test_visits_fit_each_other_with_a_growing_lesion_on_other_grids():
     visits, truth = three_visits()
     found = align_rigidly(visits, refine=True)
     assert surface_error_mm(visits, tuple(v.start for v in visits), truth) > 2.0
-    assert surface_error_mm(visits, found, truth) < 0.15
+    assert surface_error_mm(visits, found, truth) < 0.2
     for matrix in found:
         np.testing.assert_allclose(matrix[:3, :3].T @ matrix[:3, :3], np.eye(3), atol=1e-12)
         assert np.linalg.det(matrix[:3, :3]) > 0
