@@ -70,7 +70,7 @@ def align_rigidly(visits: Sequence[SerialVisit], *, refine: bool) -> tuple[Float
     visits : sequence of SerialVisit
         In any order: each visit's matrix is the same whatever the order.
     refine : bool
-        Compare at half of `COARSE_MM` too, for about a third of the error.
+        Compare at half of `COARSE_MM` too, for about half of the error.
 
     Returns
     -------
