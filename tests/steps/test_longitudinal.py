@@ -64,7 +64,12 @@ def visits(tmp_path_factory) -> tuple[SegmentedVisit, ...]:
         coarse = POSES[number] @ np.diag([1.05, 0.97, 1.02, 1.0])
         coarse[:3, 3] += offset
         prepared = PreparedVisit(
-            Session("sub-001", f"ses-{number}"), "T1w", paths["preproc"], paths["brain"], rows(coarse)
+            Session("sub-001", f"ses-{number}"),
+            reference_suffix="T1w",
+            preproc=paths["preproc"],
+            brain_mask=paths["brain"],
+            affine_to_mni=rows(coarse),
+            rough_warp=folder / "not_needed_here.nii.gz",
         )
         lesion = paths["lesion"]
         made.append(SegmentedVisit(prepared, "auto", "right", lesion, lesion, None, lesion, 14.0, 10.0, 20.0))
