@@ -39,6 +39,14 @@ SCALE_SPREAD = 0.12
 """Standard deviation of adult brain size about the template's, as log scale, for the mild prior."""
 
 
+def in_contrast_of(sequence: str, t1: Floats, gm: Floats, wm: Floats, csf: Floats) -> NDArray[np.float32]:
+    """Return the template's brain as a sequence shows it; the template's own image for a T1w."""
+    if sequence == "T1w":
+        return np.asarray(t1, np.float32)
+    grey, white, fluid = BRIGHTNESS[sequence][:3]
+    return np.asarray(grey * gm + white * wm + fluid * csf, np.float32)
+
+
 def head_picture(
     gm: Floats, wm: Floats, mask: NDArray[np.bool_], *, sequence: str, step: int
 ) -> tuple[Floats, Floats]:

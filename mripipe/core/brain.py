@@ -6,6 +6,8 @@ so a cavity stays inside.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, map_coordinates
@@ -58,9 +60,23 @@ def carry_probability(
     return np.asarray(carried, np.float32).reshape(target.data.shape)
 
 
+@dataclass(frozen=True)
+class BrainFit:
+    """A brain mask and the smooth deformation that it came from."""
+
+    mask: NDArray[np.bool_]
+    """Brain with ventricles and sulci, infarct included; the image's grid."""
+    displacement: NDArray[np.float32]
+    """RAS mm on the coarse template grid: MNI point p lies at matrix(p + displacement(p))."""
+    inverse: NDArray[np.float32]
+    """The inverse displacement on the same grid."""
+    affine: Floats
+    """The coarse template grid's affine."""
+
+
 def extract_brain(
     image: Volume, template: Volume, template_mask: NDArray[np.bool_], matrix: Floats, *, sequence: str
-) -> NDArray[np.bool_]:
+) -> BrainFit:
     """Find the brain of a head.
 
     Parameters
@@ -77,13 +93,11 @@ def extract_brain(
 
     Returns
     -------
-    array of bool, shape of ``image.data``
-        Brain with ventricles and sulci, infarct included.
+    BrainFit
 
     """
     part = (slice(None, None, GRID_STEP),) * 3
-    affine = template.affine.copy()
-    affine[:3, :3] = affine[:3, :3] * GRID_STEP
+    affine = template.affine @ np.diag([GRID_STEP, GRID_STEP, GRID_STEP, 1.0])
     fixed = Volume(np.ascontiguousarray(template.data[part]), affine)
     mask = template_mask[part]
     distance = distance_transform_edt(~mask, sampling=GRID_STEP)
@@ -93,7 +107,7 @@ def extract_brain(
     )
     inverse = invert_field(bent.displacement, affine)
     carried = carry_probability(template_mask.astype(np.float32), template.affine, matrix, inverse, affine, image)
-    return carried >= 0.5
+    return BrainFit(carried >= 0.5, bent.displacement, inverse, affine)
 
 
 def _without_scalp(
@@ -101,8 +115,9 @@ def _without_scalp(
 ) -> Volume:
     """Return the brain in its dark surroundings on the coarse grid; scalp and neck would pull at the edge."""
     isolated = isolate_brain(image, sequence=sequence)
-    core = distance_transform_edt(template_mask[::2, ::2, ::2], sampling=2.0) > CORE_MM
-    coarse = affine @ np.diag([2.0, 2.0, 2.0, 1.0])
+    part = (slice(None, None, GRID_STEP),) * 3
+    core = distance_transform_edt(template_mask[part], sampling=GRID_STEP) > CORE_MM
+    coarse = affine @ np.diag([GRID_STEP, GRID_STEP, GRID_STEP, 1.0])
     still = np.zeros((2, 2, 2, 3), np.float32)
     sure = carry_probability(core.astype(np.float32), coarse, matrix, still, np.eye(4), isolated) > 0.5
     raw = to_isotropic(image, float(isolated.voxel_sizes_mm[0])).data

@@ -52,3 +52,13 @@ def displacement_transform(
     field = displacement * np.array([-1.0, -1.0, 1.0])
     parts = [to_itk(Volume(np.ascontiguousarray(field[..., axis], np.float64), affine)) for axis in range(3)]
     return sitk.DisplacementFieldTransform(sitk.Compose(parts))
+
+
+def matrix_of(transform: sitk.Transform) -> NDArray[np.float64]:
+    """Return the matrix (4, 4), RAS mm to RAS mm, of a linear ITK transform."""
+    corners = [(0.0, 0.0, 0.0), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)]
+    origin, *ends = (np.array(transform.TransformPoint(corner)) for corner in corners)
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.stack([end - origin for end in ends], axis=1)
+    matrix[:3, 3] = origin
+    return np.asarray(LPS @ matrix @ LPS)

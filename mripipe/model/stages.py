@@ -25,6 +25,8 @@ class PreparedVisit:
     """Brain with infarct, ventricles and sulci, native grid."""
     affine_to_mni: Matrix
     """Maps MNI mm to native reference mm."""
+    rough_warp: Path
+    """Displacement in RAS mm on a coarse MNI grid, (X, Y, Z, 3): MNI point p lies at affine(p + displacement(p))."""
     flair: Path | None = None
     """Bias-corrected FLAIR on its own grid, where it is not the reference itself."""
     flair_to_reference: Path | None = None

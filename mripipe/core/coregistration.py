@@ -1,0 +1,64 @@
+"""Rigid registration of one visit's sequences to each other, by mutual information.
+
+Mattes et al. 2003, doi:10.1109/TMI.2003.809072.  Every voxel of the brain is used and one thread, so that no
+sample is drawn at random and no sum depends on the machine.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from mripipe.core.grid import Volume
+from mripipe.core.itk import LPS, affine_transform, to_itk
+from mripipe.core.rough_brain import to_isotropic
+
+Floats = NDArray[np.floating]
+
+GRID_MM = 2.0
+BINS = 32
+
+
+def register_sequence(reference: Volume, brain: NDArray[np.bool_], moving: Volume, start: Floats) -> Floats:
+    """Find the rigid matrix that lays another sequence of the same visit over the reference image.
+
+    Parameters
+    ----------
+    reference : Volume
+    brain : array of bool, shape of ``reference.data``
+    moving : Volume
+        Any contrast, grid and slice thickness.
+    start : array (4, 4)
+        First guess, reference mm to moving mm: the identity where both come from one session on the scanner.
+
+    Returns
+    -------
+    array (4, 4)
+        Reference RAS mm to moving RAS mm.
+
+    """
+    fixed = to_isotropic(reference, GRID_MM)
+    region = to_isotropic(Volume(brain.astype(np.float32), reference.affine), GRID_MM)
+    middle = np.argwhere(region.data > 0.5).mean(axis=0) @ region.affine[:3, :3].T + region.affine[:3, 3]
+    pose = sitk.Euler3DTransform()
+    pose.SetCenter((LPS[:3, :3] @ middle).tolist())
+    method = sitk.ImageRegistrationMethod()
+    method.SetNumberOfThreads(1)
+    method.SetMetricAsMattesMutualInformation(BINS)
+    method.SetMetricFixedMask(sitk.Cast(to_itk(region) > 0.5, sitk.sitkUInt8))
+    method.SetMetricSamplingStrategy(method.NONE)
+    method.SetInterpolator(sitk.sitkLinear)
+    method.SetMovingInitialTransform(affine_transform(start))
+    method.SetInitialTransform(pose, inPlace=True)
+    method.SetOptimizerAsRegularStepGradientDescent(1.0, 1e-4, 200, relaxationFactor=0.5)
+    method.SetOptimizerScalesFromPhysicalShift()
+    method.SetShrinkFactorsPerLevel([4, 2, 1])
+    method.SetSmoothingSigmasPerLevel([4.0, 2.0, 0.0])
+    method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOn()
+    method.Execute(to_itk(fixed), to_itk(moving))
+    turn, centre = np.array(pose.GetMatrix()).reshape(3, 3), np.array(pose.GetCenter())
+    found = np.eye(4)
+    found[:3, :3] = turn
+    found[:3, 3] = np.array(pose.GetTranslation()) + centre - turn @ centre
+    return np.asarray(start @ LPS @ found @ LPS)

@@ -1,0 +1,56 @@
+"""From lesion probability to the one infarct: pieces, side and what is left out."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt, generate_binary_structure, label
+
+SMALLEST_INFARCT_ML = 3.0
+"""No infarct of the MCA's territory in this population is smaller; hyperintensities and lacunes are."""
+SMALLEST_PIECE_ML = 0.3
+"""A second piece of the infarct is at least this large."""
+LEAST_IN_TERRITORY = 0.5
+"""Share of the main piece that lies in the MCA territory."""
+REACH_MM = 15.0
+"""Other pieces lie this close to the main one: branches of one artery."""
+
+
+def select_infarct(
+    probability: NDArray[np.floating], territory: NDArray[np.bool_], *, voxel_ml: float = 1e-3
+) -> NDArray[np.bool_]:
+    """Keep the main infarct and its pieces on the same side.
+
+    Parameters
+    ----------
+    probability : array (X, Y, Z)
+        On the symmetric grid: the first half of the first axis is one hemisphere, 1 mm voxels.
+    territory : array of bool (X, Y, Z)
+        MCA territory of both sides.
+    voxel_ml : float
+        Volume of a voxel of the patient's brain, in mL.
+
+    Returns
+    -------
+    array of bool (X, Y, Z)
+        Empty where nothing is large enough, or in the right place, to be called an infarct.
+
+    """
+    none = np.zeros(probability.shape, bool)
+    pieces, count = label(probability >= 0.5, structure=generate_binary_structure(3, 3))
+    if count == 0:
+        return none
+    sizes = np.bincount(pieces.ravel(), minlength=count + 1)[1:] * voxel_ml
+    inside = np.bincount(pieces[territory], minlength=count + 1)[1:] * voxel_ml
+    allowed = (sizes >= SMALLEST_INFARCT_ML) & (inside >= LEAST_IN_TERRITORY * sizes)
+    if not allowed.any():
+        return none
+    main = int(np.argmax(np.where(allowed, inside, 0.0))) + 1
+    left = np.arange(probability.shape[0])[:, None, None] < probability.shape[0] / 2
+    on_left = (pieces == main)[: probability.shape[0] // 2].sum() * 2 > (pieces == main).sum()
+    same_side = left if on_left else ~left
+    near = distance_transform_edt(pieces != main) <= REACH_MM
+    touching = np.bincount(pieces[near & same_side], minlength=count + 1)[1:] > 0
+    kept = np.flatnonzero(touching & (sizes >= SMALLEST_PIECE_ML)) + 1
+    # The main piece may bulge over the midline with the brain; the others may not lie there.
+    return np.asarray(np.isin(pieces, kept) & (same_side | (pieces == main)))

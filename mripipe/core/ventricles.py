@@ -1,0 +1,76 @@
+"""The two lateral ventricles of a brain, by the template's place for them and the image's CSF."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import binary_dilation, label
+
+from mripipe.core.grid import Volume
+from mripipe.core.tissue import TissueModel, log_density
+
+Floats = NDArray[np.floating]
+
+SEED_MM = ((-8.0, -10.0, 24.0), (8.0, -10.0, 24.0))
+"""In the bodies of the template's lateral ventricles, left and right."""
+WIDENING_MM = 6.0
+"""How far beyond the template's, once aligned, a widened ventricle may reach."""
+
+
+def template_ventricles(csf: Floats, affine: Floats) -> NDArray[np.bool_]:
+    """Return the template's lateral ventricles, both sides, on its grid (X, Y, Z)."""
+    pieces, _ = label(csf > 0.5)
+    index = [np.round(np.linalg.inv(affine) @ (*seed, 1.0))[:3].astype(int) for seed in SEED_MM]
+    found = {int(pieces[tuple(i)]) for i in index} - {0}
+    return np.asarray(np.isin(pieces, list(found)))
+
+
+def ventricle_room(csf: Floats, affine: Floats) -> NDArray[np.bool_]:
+    """Return where a patient's lateral ventricles may lie on the template's grid, about 1 mm voxels."""
+    steps = round(WIDENING_MM / float(np.linalg.norm(affine[:3, 0])))
+    return np.asarray(binary_dilation(template_ventricles(csf, affine), iterations=steps))
+
+
+def fluid_mask(image: Volume, brain: NDArray[np.bool_], model: TissueModel) -> NDArray[np.bool_]:
+    """Return brain voxels whose intensity in one image is CSF's rather than a tissue's."""
+    values = image.data[brain].astype(np.float64)[:, None]
+    logs = np.stack([log_density(values, m, c) for m, c in zip(model.means, model.covariances, strict=True)])
+    csf, grey = float(model.means[2, 0]), float(model.means[0, 0])
+    # Darker than all CSF on T1w, brighter on T2w, is CSF too, whatever the Gaussians' tails say.
+    beyond = (values[:, 0] < csf) if csf < grey else (values[:, 0] > csf)
+    fluid = np.zeros(brain.shape, bool)
+    fluid[brain] = (logs[2] > np.maximum(logs[0], logs[1])) | beyond
+    return fluid
+
+
+def ventricle_volumes_ml(
+    fluid: NDArray[np.bool_],
+    room: NDArray[np.bool_],
+    lesion: NDArray[np.bool_],
+    x_mm: Floats,
+    voxel_ml: float,
+) -> tuple[float, float]:
+    """Return the volumes of the left and right lateral ventricle.
+
+    Parameters
+    ----------
+    fluid, room, lesion : arrays of bool (X, Y, Z)
+        CSF by intensity; where ventricles may lie; the infarct, whose cavity is none.
+    x_mm : array (X, Y, Z)
+        MNI x, negative on the left.
+    voxel_ml : float
+
+    """
+    ventricle = fluid & room & ~lesion
+    left, right = (
+        float(np.count_nonzero(_largest(ventricle & half))) * voxel_ml for half in (x_mm < 0, x_mm >= 0)
+    )
+    return left, right
+
+
+def _largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the largest piece of a mask: sulci within the room are cut off."""
+    pieces, count = label(mask)
+    if count == 0:
+        return mask
+    return np.asarray(pieces == int(np.argmax(np.bincount(pieces.ravel())[1:])) + 1)

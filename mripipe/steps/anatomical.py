@@ -1,0 +1,144 @@
+"""Prepare one visit: check its images, find the brain, remove the bias field, lay FLAIR over the reference."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+from scipy.ndimage import binary_dilation
+
+from mripipe.atlases.template import Template, load_template
+from mripipe.core.affine_search import in_contrast_of, search_affine
+from mripipe.core.bias import correct_bias
+from mripipe.core.brain import carry_probability, extract_brain
+from mripipe.core.coregistration import register_sequence
+from mripipe.core.grid import Volume
+from mripipe.core.itk import affine_transform
+from mripipe.core.registration import register_affine
+from mripipe.core.rough_brain import isolate_brain
+from mripipe.errors import InputError
+from mripipe.model.stages import Matrix, PreparedVisit
+from mripipe.model.study import Session
+from mripipe.steps.load import load_image, save_image
+
+AFFINE_ITERATIONS = "100x50x0"
+AFFINE_RIM_VOXELS = 3
+PLAUSIBLE_BRAIN_ML = (800.0, 2200.0)
+"""Adult brains with their CSF lie well inside; outside, the brain was probably not found."""
+LARGEST_MOVE_MM = 30.0
+"""A head that moved further between sequences of a visit did so on paper: the headers do not belong together."""
+STILL = np.zeros((2, 2, 2, 3), np.float32)
+"""No displacement."""
+
+
+def prepare_visit(session: Session, *, folder: Path) -> PreparedVisit:
+    """Prepare a visit's images for all later steps.
+
+    Parameters
+    ----------
+    session : Session
+        With a reference image (T1w, failing that T2w, failing that FLAIR); a FLAIR beside it is used too.
+    folder : Path
+        Where files are written.
+
+    Returns
+    -------
+    PreparedVisit
+
+    Raises
+    ------
+    InputError
+        An image is unfit for use, or shows no head.
+
+    """
+    scan = session.reference
+    if scan is None:
+        raise InputError(f"{session.session_id}: expected a T1w, T2w or FLAIR, found none; add one")
+    template = load_template()
+    image = load_image(scan.path)
+    matrix = _affine_to(image, scan.suffix, scan.path.name, template)
+    first = _carried_mask(template, matrix, image)
+    corrected = correct_bias(image, first)
+    picture = Volume(_contrast(template, scan.suffix), template.affine)
+    brain = extract_brain(corrected, picture, template.mask, matrix, sequence=scan.suffix)
+    flair, to_flair, flair_warnings = _prepare_flair(session, corrected, brain.mask, folder)
+    volume_ml = float(brain.mask.sum()) * image.voxel_volume_ml
+    low, high = PLAUSIBLE_BRAIN_ML
+    warnings = list(flair_warnings)
+    if not low <= volume_ml <= high:
+        warnings.append(f"brain of {volume_ml:.0f} mL, expected {low:.0f} to {high:.0f}: look at its outline")
+    return PreparedVisit(
+        session=session,
+        reference_suffix=scan.suffix,
+        preproc=save_image(folder / "preproc.nii.gz", corrected.data, image.affine),
+        brain_mask=save_image(folder / "brain_mask.nii.gz", brain.mask, image.affine, dtype=np.uint8),
+        affine_to_mni=as_rows(matrix),
+        rough_warp=save_image(folder / "rough_warp.nii.gz", brain.displacement, brain.affine),
+        flair=flair,
+        flair_to_reference=to_flair,
+        warnings=tuple(warnings),
+    )
+
+
+def as_rows(matrix: NDArray[np.floating]) -> Matrix:
+    """Return a matrix as nested tuples."""
+    a, b, c, d = (tuple(float(value) for value in row) for row in matrix)
+    return (a, b, c, d)  # type: ignore[return-value]  # numpy does not know that rows have four values
+
+
+def _contrast(template: Template, suffix: str) -> NDArray[np.float32]:
+    return in_contrast_of(suffix, template.t1, template.gm, template.wm, template.csf)
+
+
+def _affine_to(image: Volume, suffix: str, name: str, template: Template) -> NDArray[np.floating]:
+    """Return the affine that maps MNI mm to native mm."""
+    try:
+        isolated = isolate_brain(image, sequence=suffix)
+    except ValueError as error:
+        raise InputError(f"{name}: {error}") from error
+    start = search_affine(isolated, template.gm, template.wm, template.mask, template.affine, sequence=suffix)
+    region = binary_dilation(template.mask, iterations=AFFINE_RIM_VOXELS)
+    picture = Volume(_contrast(template, suffix), template.affine)
+    return register_affine(
+        picture, isolated, start, fixed_mask=region, model="affine", iterations=AFFINE_ITERATIONS
+    )
+
+
+def _carried_mask(template: Template, matrix: NDArray[np.floating], image: Volume) -> NDArray[np.bool_]:
+    mask = template.mask.astype(np.float32)
+    return carry_probability(mask, template.affine, matrix, STILL, np.eye(4), image) >= 0.5
+
+
+def _prepare_flair(
+    session: Session, reference: Volume, brain: NDArray[np.bool_], folder: Path
+) -> tuple[Path | None, Path | None, tuple[str, ...]]:
+    """Register and correct the FLAIR beside the reference; return its path, its transform and warnings."""
+    scan = session.scan("FLAIR")
+    if scan is None or scan == session.reference:
+        return None, None, ()
+    flair = load_image(scan.path)
+    start, warnings = _start_between(reference, brain, flair, scan.path.name)
+    matrix = register_sequence(reference, brain, flair, start)
+    seen = carry_probability(brain.astype(np.float32), reference.affine, matrix, STILL, np.eye(4), flair) >= 0.5
+    corrected = correct_bias(flair, seen)
+    path = save_image(folder / "flair.nii.gz", corrected.data, flair.affine)
+    transform = folder / "flair_to_reference.h5"
+    sitk.WriteTransform(affine_transform(matrix), str(transform))
+    return path, transform, warnings
+
+
+def _start_between(
+    reference: Volume, brain: NDArray[np.bool_], flair: Volume, name: str
+) -> tuple[NDArray[np.floating], tuple[str, ...]]:
+    """Trust the headers unless the brains lie apart; then start from one brain over the other."""
+    isolated = isolate_brain(flair, sequence="FLAIR")
+    there = np.argwhere(isolated.data > 0).mean(axis=0) @ isolated.affine[:3, :3].T + isolated.affine[:3, 3]
+    here = np.argwhere(brain).mean(axis=0) @ reference.affine[:3, :3].T + reference.affine[:3, 3]
+    start = np.eye(4)
+    apart = float(np.linalg.norm(there - here))
+    if apart <= LARGEST_MOVE_MM:
+        return start, ()
+    start[:3, 3] = there - here
+    return start, (f"{name}: lies {apart:.0f} mm from the reference by its header; check their alignment",)

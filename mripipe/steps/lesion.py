@@ -1,0 +1,137 @@
+"""The infarct of one visit: the expert's mask where one is given, else what the program finds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from mripipe.atlases.template import load_template
+from mripipe.atlases.territories import mca_mask
+from mripipe.core.border import volume_interval_ml
+from mripipe.core.grid import Volume
+from mripipe.core.itk import matrix_of, to_itk
+from mripipe.core.lesion import lesion_probability, tissue_priors
+from mripipe.core.lesion_select import select_infarct
+from mripipe.core.roughspace import RoughMap, pull_to_template, push_to_native
+from mripipe.core.volumetry import lesion_side, lesion_volume_ml
+from mripipe.model.settings import LesionSettings
+from mripipe.model.stages import PreparedVisit, SegmentedVisit
+from mripipe.steps.load import load_image, load_mask, save_image
+
+BORDER_MM = {"auto": 0.7, "manual": 0.5}
+"""Uncertainty of the border: half a millimetre is what a reader's pencil is good for; a program does a little worse."""
+
+
+def segment_visit(prepared: PreparedVisit, *, settings: LesionSettings, folder: Path) -> SegmentedVisit:
+    """Take the expert's mask, or find the infarct.
+
+    Parameters
+    ----------
+    prepared : PreparedVisit
+    settings : LesionSettings
+    folder : Path
+        Where files are written.
+
+    Returns
+    -------
+    SegmentedVisit
+
+    Raises
+    ------
+    InputError
+        An expert mask is empty, or on a grid that is neither the reference's nor the FLAIR's.
+
+    """
+    reference = load_image(prepared.preproc)
+    given = prepared.session.lesion_mask
+    if given is not None:
+        mask, probability = _expert_mask(given, prepared, reference)
+    else:
+        mask, probability = _find(prepared, reference, settings)
+    source = "auto" if given is None else "manual"
+    lower, upper = volume_interval_ml(mask, reference.affine, border_mm=BORDER_MM[source])
+    final = save_image(folder / "lesion_mask.nii.gz", mask, reference.affine, dtype=np.uint8)
+    return SegmentedVisit(
+        prepared=prepared,
+        source=source,
+        side=_side(mask, reference, prepared),
+        probability=save_image(folder / "lesion_probability.nii.gz", probability, reference.affine),
+        auto_mask=final if given is None else None,
+        manual_mask=final if given is not None else None,
+        final_mask=final,
+        lesion_ml=lesion_volume_ml(mask, reference.affine),
+        lesion_ml_lower=lower,
+        lesion_ml_upper=upper,
+        warnings=(),
+    )
+
+
+def read_rough_map(prepared: PreparedVisit) -> RoughMap:
+    """Return a prepared visit's rough map, MNI mm to native mm."""
+    import nibabel as nib
+
+    image = nib.load(prepared.rough_warp)
+    return RoughMap(np.array(prepared.affine_to_mni), np.asarray(image.dataobj, np.float32), image.affine)
+
+
+def read_flair(prepared: PreparedVisit) -> tuple[Volume, NDArray[np.floating]] | None:
+    """Return the FLAIR and the matrix that maps reference mm to FLAIR mm, or None."""
+    if prepared.flair is None or prepared.flair_to_reference is None:
+        return None
+    return load_image(prepared.flair), matrix_of(sitk.ReadTransform(str(prepared.flair_to_reference)))
+
+
+def _find(
+    prepared: PreparedVisit, reference: Volume, settings: LesionSettings
+) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+    """Segment on the symmetric template grid and carry the probability back."""
+    template = load_template()
+    shape, affine, rough = template.mask.shape, template.affine, read_rough_map(prepared)
+    brain = load_image(prepared.brain_mask)
+    still = np.eye(4)
+    seen = pull_to_template(brain, rough, shape, affine, then=still, outside=0.0) >= 0.5
+    images = [pull_to_template(reference, rough, shape, affine, then=still, outside=np.nan)]
+    kinds = [prepared.reference_suffix]
+    flair = read_flair(prepared)
+    if flair is not None:
+        images.append(pull_to_template(flair[0], rough, shape, affine, then=flair[1], outside=np.nan))
+        kinds.append("FLAIR")
+    territory = mca_mask("left") | mca_mask("right")
+    priors = tissue_priors(template.gm, template.wm, template.csf)
+    region = seen & template.mask & np.isfinite(images[0])
+    found = lesion_probability(np.stack(images), tuple(kinds), region, priors, territory)
+    # A template voxel of 1 mm^3 is this much of the patient's brain.
+    voxel_ml = abs(float(np.linalg.det(rough.matrix[:3, :3]))) / 1000.0
+    kept = select_infarct(found, territory, voxel_ml=voxel_ml)
+    probability = push_to_native(np.where(kept, found, 0.0), affine, reference, rough)
+    mask = (probability >= 0.5) & (brain.data > 0)
+    return mask, probability
+
+
+def _expert_mask(
+    path: Path, prepared: PreparedVisit, reference: Volume
+) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+    """Return an expert mask on the reference grid; one drawn on the FLAIR is carried as a probability."""
+    grids = {prepared.reference_suffix: (reference.shape, reference.affine)}
+    flair = read_flair(prepared)
+    if flair is not None:
+        grids["FLAIR"] = (flair[0].shape, flair[0].affine)
+    loaded = load_mask(path, grids)
+    if loaded.grid == prepared.reference_suffix:
+        return loaded.data, loaded.data.astype(np.float32)
+    drawn = to_itk(Volume(loaded.data.astype(np.float32), loaded.affine))
+    transform = sitk.ReadTransform(str(prepared.flair_to_reference))
+    carried = sitk.Resample(drawn, to_itk(reference), transform, sitk.sitkLinear, 0.0)
+    probability = sitk.GetArrayFromImage(carried).transpose(2, 1, 0)
+    return probability >= 0.5, probability
+
+
+def _side(mask: NDArray[np.bool_], reference: Volume, prepared: PreparedVisit) -> str:
+    """Return the side of a native mask, by the sign of x in MNI."""
+    index = np.argwhere(mask)
+    to_mni = np.linalg.inv(np.array(prepared.affine_to_mni)) @ reference.affine
+    x = index @ to_mni[0, :3] + to_mni[0, 3]
+    return lesion_side(np.ones(len(index), bool), x)

@@ -1,0 +1,156 @@
+"""Measure one visit: infarct, territory, brain and ventricles, on the native grid and in MNI."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from mripipe.atlases.template import load_template
+from mripipe.atlases.territories import MCA_LABELS, load_territories, mca_mask
+from mripipe.core.grid import Volume
+from mripipe.core.itk import LPS
+from mripipe.core.tissue import fit_tissues
+from mripipe.core.ventricles import fluid_mask, ventricle_room, ventricle_volumes_ml
+from mripipe.core.volumetry import count_components, lesion_side, lesion_volume_ml
+from mripipe.model.results import LesionVolumes, NormalisationQuality, VisitResult
+from mripipe.model.stages import NormalisedVisit
+from mripipe.steps.load import load_image
+from mripipe.steps.transforms import resample
+
+
+def measure_visit(normalised: NormalisedVisit, *, folder: Path) -> VisitResult:
+    """Measure a visit that has been carried to MNI.
+
+    Parameters
+    ----------
+    normalised : NormalisedVisit
+    folder : Path
+        Not written to: measuring makes no files.
+
+    Returns
+    -------
+    VisitResult
+
+    """
+    segmented, prepared = normalised.segmented, normalised.segmented.prepared
+    session = prepared.session
+    image, brain = load_image(prepared.preproc), _read(prepared.brain_mask)
+    mask = _read(segmented.final_mask).data > 0
+    from_mni = sitk.ReadTransform(str(normalised.from_mni))
+    mni_mask = _read(normalised.mni_lesion_mask).data > 0
+    x_mm = _mni_x(image, from_mni)
+    side = lesion_side(mask, x_mm)
+    mca_ml = _mca_ml(mask, image, from_mni) if mask.any() else None
+    left, right = _ventricles(image, brain.data > 0, mask, x_mm, from_mni)
+    ipsi, contra = {"left": (left, right), "right": (right, left)}.get(side, (None, None))
+    lesion_ml = lesion_volume_ml(mask, image.affine)
+    found = bool(mask.any())
+    template_affine = load_template().affine
+    volumes = LesionVolumes(
+        participant_id=session.participant_id,
+        session_id=session.session_id,
+        status="ok" if found else "no_lesion_found",
+        days_from_onset=session.days_from_onset,
+        days_from_infusion=session.days_from_infusion,
+        source="manual" if segmented.source == "manual" else "auto",
+        side=side,
+        lesion_ml=lesion_ml if found else None,
+        lesion_ml_lower=segmented.lesion_ml_lower if found else None,
+        lesion_ml_upper=segmented.lesion_ml_upper if found else None,
+        lesion_mni_ml=lesion_volume_ml(mni_mask, template_affine) if found else None,
+        mca_ml=mca_ml,
+        mca_fraction=mca_ml / lesion_ml if mca_ml is not None else None,
+        mca_territory_percent=_territory_percent(mni_mask, side),
+        n_components=count_components(mask) if found else None,
+        brain_ml=lesion_volume_ml(brain.data > 0, image.affine),
+        ventricle_ipsi_ml=ipsi,
+        ventricle_contra_ml=contra,
+    )
+    return VisitResult(
+        participant_id=session.participant_id,
+        session_id=session.session_id,
+        volumes=volumes,
+        reference_suffix=prepared.reference_suffix,
+        preproc=prepared.preproc,
+        brain_mask=prepared.brain_mask,
+        lesion_probability=segmented.probability,
+        lesion_mask=segmented.final_mask,
+        flair=prepared.flair,
+        flair_to_reference=prepared.flair_to_reference,
+        mni_image=normalised.mni_image,
+        mni_lesion_mask=normalised.mni_lesion_mask,
+        to_mni=normalised.to_mni,
+        from_mni=normalised.from_mni,
+        mni_affine_image=normalised.mni_affine_image,
+        quality=NormalisationQuality(
+            tissue_dice=normalised.tissue_dice,
+            jacobian_min=normalised.jacobian_min,
+            jacobian_max=normalised.jacobian_max,
+            correlation=normalised.correlation,
+        ),
+        warnings=(*prepared.warnings, *segmented.warnings, *normalised.warnings),
+    )
+
+
+def _read(path: Path) -> Volume:
+    """Read a mask of the program's own, which may be empty."""
+    import nibabel as nib
+
+    image = nib.load(path)
+    return Volume(np.asarray(image.dataobj, np.float32), image.affine)
+
+
+def _mni_x(image: Volume, from_mni: sitk.Transform) -> NDArray[np.float32]:
+    """Return the MNI x of every native voxel: negative on the patient's left."""
+    template = load_template()
+    across = np.arange(template.mask.shape[0]) * template.affine[0, 0] + template.affine[0, 3]
+    ramp = np.broadcast_to(across[:, None, None], template.mask.shape).astype(np.float32)
+    # Shifted to be positive, so that 0 means outside the template.
+    shift = 200.0
+    carried = resample(Volume(ramp + shift, template.affine), image, from_mni)
+    return np.where(carried > 1.0, carried - shift, 0.0).astype(np.float32)
+
+
+def _mca_ml(mask: NDArray[np.bool_], image: Volume, from_mni: sitk.Transform) -> float:
+    """Return the volume of a native lesion inside the MCA territory of either side, each voxel looked up in MNI."""
+    atlas = load_territories()
+    points = np.argwhere(mask) @ image.affine[:3, :3].T + image.affine[:3, 3]
+    mni = np.array([from_mni.TransformPoint(p) for p in (points @ LPS[:3, :3]).tolist()]) @ LPS[:3, :3]
+    index = np.round((mni - atlas.affine[:3, 3]) @ np.linalg.inv(atlas.affine[:3, :3]).T).astype(int)
+    inside = np.all((index >= 0) & (index < atlas.labels.shape), axis=1)
+    labels = atlas.labels[tuple(index[inside].T)]
+    mca = np.isin(labels, MCA_LABELS["left"] + MCA_LABELS["right"])
+    return float(np.count_nonzero(mca)) * image.voxel_volume_ml
+
+
+def _territory_percent(mni_mask: NDArray[np.bool_], side: str) -> float | None:
+    """Return how much of the MCA territory on the lesion's side is lesion, in percent; None without one side."""
+    if side not in ("left", "right"):
+        return None
+    territory = mca_mask(side)
+    return 100.0 * float(np.count_nonzero(mni_mask & territory)) / float(np.count_nonzero(territory))
+
+
+def _ventricles(
+    image: Volume,
+    brain: NDArray[np.bool_],
+    lesion: NDArray[np.bool_],
+    x_mm: NDArray[np.float32],
+    from_mni: sitk.Transform,
+) -> tuple[float, float]:
+    """Return the volumes of the left and right lateral ventricle in mL."""
+    template = load_template()
+    room = ventricle_room(template.csf, template.affine).astype(np.float32)
+    here = resample(Volume(room, template.affine), image, from_mni) >= 0.5
+    priors = np.stack(
+        [resample(Volume(m, template.affine), image, from_mni)[brain] for m in (template.gm, template.wm, template.csf)],
+        axis=1,
+    )
+    priors = priors.astype(float) + 0.01
+    priors /= priors.sum(axis=1, keepdims=True)
+    model = fit_tissues(image.data[brain][::8, None].astype(float), priors[::8])
+    fluid = fluid_mask(image, brain, model)
+    return ventricle_volumes_ml(fluid, here, lesion, x_mm, image.voxel_volume_ml)

@@ -1,0 +1,198 @@
+"""Carry one visit to MNI152NLin2009aSym and back, the infarct made harmless."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+from scipy.ndimage import binary_dilation, distance_transform_edt, gaussian_filter
+
+from mripipe.atlases.template import Template, load_template
+from mripipe.core.affine_search import in_contrast_of
+from mripipe.core.deformation import invert_field, jacobian_determinant
+from mripipe.core.filling import fill_lesion
+from mripipe.core.grid import Volume
+from mripipe.core.itk import affine_transform, displacement_transform
+from mripipe.core.registration import Deformation, register_deformable
+from mripipe.core.roughspace import RoughMap, pull_to_template
+from mripipe.core.tissue import fit_tissues
+from mripipe.core.ventricles import fluid_mask
+from mripipe.model.settings import Level, RegistrationSettings
+from mripipe.model.stages import AlignedVisits, NormalisedVisit, SegmentedVisit
+from mripipe.steps.lesion import read_rough_map
+from mripipe.steps.load import load_image, save_image
+from mripipe.steps.transforms import resample, write_transform
+
+GRID_STEP = 2
+"""Every other template voxel: the field is smoother than that, and a file of it is small."""
+ITERATIONS: dict[Level, str] = {"fast": "40x20x0", "standard": "60x60x40"}
+"""At 8, 4 and 2 mm."""
+SMOOTHING = "3vox 0.5vox"
+RIM_VOXELS = 1
+"""Background that is compared, in coarse voxels: a wide one would rule the step size."""
+LESION_RIM_VOXELS = 1
+"""Around the filled infarct, in coarse voxels, where nothing is compared."""
+LOW_DICE = 0.85
+"""Tissue overlap outside the infarct below which a visit is flagged: an affine alone reaches about 0.8."""
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """How a visit lies on the template, for the quality figures."""
+
+    tissue_dice: float
+    correlation: float
+
+
+def normalise_visit(
+    segmented: SegmentedVisit, aligned: AlignedVisits, *, settings: RegistrationSettings, folder: Path
+) -> NormalisedVisit:
+    """Register one visit to MNI, and carry its image and infarct there in one interpolation.
+
+    The affine is that of the within-subject template, the same for all visits; the deformation is the visit's own,
+    because ventricles and infarct change between visits.
+
+    Parameters
+    ----------
+    segmented : SegmentedVisit
+    aligned : AlignedVisits
+        Of the same participant, this visit among them.
+    settings : RegistrationSettings
+    folder : Path
+        Where files are written.
+
+    Returns
+    -------
+    NormalisedVisit
+
+    """
+    template = load_template()
+    prepared = segmented.prepared
+    image, brain = load_image(prepared.preproc), load_image(prepared.brain_mask)
+    lesion = Volume(_mask(segmented.final_mask), image.affine)
+    rough = read_rough_map(prepared)
+    filled, unfilled = fill_lesion(image, lesion.data > 0, brain.data > 0, rough)
+    stripped = Volume(np.where(_near(brain), filled.data, 0.0).astype(np.float32), image.affine)
+    matrix = _affine_of(prepared.session.session_id, aligned)
+    found = _deform(stripped, lesion, unfilled, matrix, rough, prepared.reference_suffix, template, settings)
+    coarse = _coarse_affine(template)
+    forward = sitk.CompositeTransform(
+        [affine_transform(matrix), displacement_transform(found.displacement, coarse)]
+    )
+    inverse = invert_field(found.displacement, coarse)
+    backward = sitk.CompositeTransform(
+        [displacement_transform(inverse, coarse), affine_transform(np.linalg.inv(matrix))]
+    )
+    grid = Volume(template.t1, template.affine)
+    moved = resample(image, grid, forward, cubic=True)
+    probability = resample(lesion, grid, forward)
+    jacobian = jacobian_determinant(found.displacement, coarse)[template.mask[_coarse_part()]]
+    fit = _fit(Volume(moved, template.affine), resample(brain, grid, forward), probability, prepared, template)
+    return NormalisedVisit(
+        segmented=segmented,
+        to_mni=write_transform(forward, folder / "to_mni.h5"),
+        from_mni=write_transform(backward, folder / "from_mni.h5"),
+        mni_image=save_image(folder / "mni_image.nii.gz", moved, template.affine),
+        mni_affine_image=save_image(
+            folder / "mni_affine_image.nii.gz",
+            resample(image, grid, affine_transform(matrix)),
+            template.affine,
+        ),
+        mni_lesion_probability=save_image(folder / "mni_lesion_probability.nii.gz", probability, template.affine),
+        mni_lesion_mask=save_image(
+            folder / "mni_lesion_mask.nii.gz", probability >= 0.5, template.affine, dtype=np.uint8
+        ),
+        jacobian_min=float(jacobian.min()),
+        jacobian_max=float(jacobian.max()),
+        tissue_dice=fit.tissue_dice,
+        correlation=fit.correlation,
+        warnings=_warnings(fit, float(jacobian.min())),
+    )
+
+
+def _mask(path: Path) -> NDArray[np.float32]:
+    """Read a mask that may be empty."""
+    import nibabel as nib
+
+    return np.asarray(nib.load(path).dataobj, np.float32)
+
+
+def _near(brain: Volume) -> NDArray[np.bool_]:
+    """Return the brain and 2 mm of CSF and dura around it; more would bring in scalp."""
+    distance = distance_transform_edt(brain.data == 0, sampling=brain.voxel_sizes_mm)
+    return np.asarray(distance <= 2.0)
+
+
+def _affine_of(session_id: str, aligned: AlignedVisits) -> NDArray[np.floating]:
+    """Return MNI mm to this visit's native mm, through the within-subject template."""
+    index = aligned.session_ids.index(session_id)
+    return np.asarray(np.array(aligned.to_visit[index]) @ np.array(aligned.affine_to_mni))
+
+
+def _coarse_part() -> tuple[slice, slice, slice]:
+    part = slice(None, None, GRID_STEP)
+    return part, part, part
+
+
+def _coarse_affine(template: Template) -> NDArray[np.floating]:
+    return np.asarray(template.affine @ np.diag([GRID_STEP, GRID_STEP, GRID_STEP, 1.0]))
+
+
+def _deform(
+    image: Volume,
+    lesion: Volume,
+    unfilled: NDArray[np.bool_],
+    matrix: NDArray[np.floating],
+    rough: RoughMap,
+    suffix: str,
+    template: Template,
+    settings: RegistrationSettings,
+) -> Deformation:
+    """Register the filled brain; the infarct, carried by the rough map, is left out of the comparison."""
+    picture = in_contrast_of(suffix, template.t1, template.gm, template.wm, template.csf)
+    part, affine = _coarse_part(), _coarse_affine(template)
+    smooth = gaussian_filter(picture, GRID_STEP / 4.0)[part]
+    region = binary_dilation(template.mask[part], iterations=RIM_VOXELS)
+    rim = LESION_RIM_VOXELS
+    for left_out, extra in ((lesion.data > 0, 0), (unfilled, rim)):
+        if left_out.any():
+            there = Volume(left_out.astype(np.float32), lesion.affine)
+            carried = pull_to_template(there, rough, region.shape, affine, then=np.eye(4), outside=0.0) >= 0.5
+            region &= ~binary_dilation(carried, iterations=rim + extra)
+    return register_deformable(
+        Volume(smooth, affine),
+        image,
+        matrix,
+        fixed_mask=region,
+        iterations=ITERATIONS[settings.level],
+        smoothing=SMOOTHING,
+    )
+
+
+def _fit(
+    moved: Volume, brain: NDArray[np.float32], lesion: NDArray[np.float32], prepared: object, template: Template
+) -> _Fit:
+    """Compare the carried image with the template outside the infarct."""
+    judged = template.mask & (brain >= 0.5) & ~binary_dilation(lesion > 0.1, iterations=3)
+    priors = np.stack([template.gm[judged], template.wm[judged], template.csf[judged]], axis=1) + 0.01
+    priors /= priors.sum(axis=1, keepdims=True)
+    model = fit_tissues(moved.data[judged][::8, None].astype(float), priors[::8].astype(float))
+    tissue = judged & ~fluid_mask(moved, judged, model)
+    wanted = judged & (template.gm + template.wm >= 0.5)
+    dice = 2.0 * np.count_nonzero(tissue & wanted) / max(1, np.count_nonzero(tissue) + np.count_nonzero(wanted))
+    correlation = np.corrcoef(moved.data[judged], template.t1[judged])[0, 1]
+    return _Fit(float(dice), float(correlation))
+
+
+def _warnings(fit: _Fit, jacobian_min: float) -> tuple[str, ...]:
+    found = []
+    if fit.tissue_dice < LOW_DICE:
+        found.append(
+            f"registration to MNI: tissue overlap {fit.tissue_dice:.2f}, expected {LOW_DICE} or more: look at it"
+        )
+    if jacobian_min <= 0:
+        found.append(f"registration to MNI: the deformation folds (Jacobian {jacobian_min:.2f}): do not use it")
+    return tuple(found)
