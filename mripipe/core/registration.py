@@ -3,9 +3,11 @@
 Matrices map fixed RAS mm to moving RAS mm, so they resample the moving image onto the fixed grid; a
 displacement field on the fixed grid adds to the fixed point before the matrix is applied.
 
-Engine: greedy (Yushkevich et al. 2016, doi:10.1016/j.jalz.2016.06.2324), local cross-correlation in windows of
-5 voxels.  Its result depends on the number of threads, so that number is fixed: the same input gives the same
-bytes however many processes run beside it.
+Engine: greedy (Yushkevich et al. 2016, doi:10.1016/j.jalz.2016.06.205), local cross-correlation in windows of
+5 voxels.  Left to itself it draws jitter and noise by the clock, and with two threads the affine's sums differ in
+their last bits: both are switched off here, and the affine has one thread.  The deformation's result depends on the
+number of threads but not on their timing, so that number is fixed: the same input gives the same bytes however many
+processes run beside it.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from mripipe.core.itk import to_itk
 Floats = NDArray[np.floating]
 
 THREADS = 2
-"""Fixed, see the module's docstring; two threads suit a two-core task."""
+"""Of the deformation; fixed, see the module's docstring; two suit a two-core task."""
 METRIC = "-m NCC 2x2x2"
 
 
@@ -77,8 +79,9 @@ def register_affine(
         guess = Path(folder) / "start.mat"
         np.savetxt(guess, start, fmt="%.17g")
         found = _greedy(
-            f"-i fixed moving -a -dof {degrees} -ia {guess} {METRIC} -n {iterations} -gm region -o found",
+            f"-i fixed moving -a -dof {degrees} -ia {guess} {METRIC} -n {iterations} -gm region -jitter 0 -o found",
             {"fixed": fixed, "moving": moving, "region": Volume(fixed_mask.astype(np.float32), fixed.affine)},
+            threads=1,
         )
     return np.asarray(found, float)
 
@@ -118,18 +121,19 @@ def register_deformable(
         found = _greedy(
             f"-i fixed moving -it {affine} {METRIC} -n {iterations} -s {smoothing} -sv -wp 0 -gm region -o found",
             {"fixed": fixed, "moving": moving, "region": Volume(fixed_mask.astype(np.float32), fixed.affine)},
+            threads=THREADS,
         )
     field = sitk.GetArrayFromImage(found).transpose(2, 1, 0, 3)
     # greedy writes displacements in ITK's LPS axes.
     return Deformation((field * np.array([-1.0, -1.0, 1.0])).astype(np.float32), np.asarray(matrix, float))
 
 
-def _greedy(command: str, images: dict[str, Volume]) -> sitk.Image | Floats:
+def _greedy(command: str, images: dict[str, Volume], *, threads: int) -> sitk.Image | Floats:
     """Run one greedy command and return what it calls ``found``; its chatter goes nowhere."""
     engine = Greedy3D()
     inputs = {name: to_itk(volume) for name, volume in images.items()}
     with _silent_stdout():
-        engine.execute(f"{command} -threads {THREADS} -float -V 0", found=None, **inputs)
+        engine.execute(f"{command} -threads {threads} -noise 0 -float -V 0", found=None, **inputs)
     return engine["found"]
 
 

@@ -71,7 +71,7 @@ def motion_matrix(vector: Floats) -> Floats:
 def mean_affine(matrices: Sequence[Floats]) -> Floats:
     """Return the log-Euclidean mean of affines near each other and near the identity, shape (4, 4).
 
-    Source: Arsigny et al. 2009, doi:10.1007/s10851-009-0153-8.
+    Source: Arsigny et al. 2009, doi:10.1007/s10851-008-0135-9
 
     Examples
     --------
