@@ -14,11 +14,12 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from numpy.typing import NDArray
+
 from mripipe.atlases.contours import Contour, paint_hemisphere, parse_contours
 from mripipe.atlases.tables import format_label_table
 from mripipe.atlases.template import TEMPLATE_SPACE, Template, load_template
 from mripipe.atlases.territories import TERRITORIES_NAME, TERRITORY_LABELS
-from numpy.typing import NDArray
 
 ATLASES = Path(__file__).resolve().parent.parent / "atlases"
 

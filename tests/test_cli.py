@@ -12,7 +12,6 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from mripipe.workflows.run import RunOutcome
 
 import mripipe
 from mripipe.cli import commands, main
@@ -21,6 +20,7 @@ from mripipe.interfaces.engine import Execution
 from mripipe.model.failure import Failure
 from mripipe.model.results import LesionVolumes, SubjectResult, VisitResult
 from mripipe.model.settings import RegistrationSettings, Settings
+from mripipe.workflows.run import RunOutcome
 
 
 @pytest.fixture

@@ -53,10 +53,14 @@ def head_picture(
     """Return sampled voxel indices (N, 3) of brain and shells, and the expected brightness there (N,)."""
     outside = distance_transform_edt(~mask)
     borders = (0.0, *SHELLS_MM)
-    shells = [(outside > low) & (outside <= high) for low, high in zip(borders[:-1], borders[1:], strict=True)]
+    shells = [
+        (outside > low) & (outside <= high) for low, high in zip(borders[:-1], borders[1:], strict=True)
+    ]
     csf = np.where(mask, np.clip(1.0 - gm - wm, 0.0, 1.0), 0.0)
     levels = BRIGHTNESS[sequence]
-    picture = sum(level * np.asarray(m, np.float32) for level, m in zip(levels, (gm, wm, csf, *shells), strict=True))
+    picture = sum(
+        level * np.asarray(m, np.float32) for level, m in zip(levels, (gm, wm, csf, *shells), strict=True)
+    )
     region = np.zeros(mask.shape, bool)
     region[::step, ::step, ::step] = (outside <= SHELLS_MM[-1])[::step, ::step, ::step]
     return np.argwhere(region), gaussian_filter(picture, step / 2.0)[region].astype(float)

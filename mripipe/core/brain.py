@@ -106,7 +106,9 @@ def extract_brain(
         fixed, moving, matrix, fixed_mask=distance < RIM_MM, iterations=ITERATIONS, smoothing=SMOOTHING
     )
     inverse = invert_field(bent.displacement, affine)
-    carried = carry_probability(template_mask.astype(np.float32), template.affine, matrix, inverse, affine, image)
+    carried = carry_probability(
+        template_mask.astype(np.float32), template.affine, matrix, inverse, affine, image
+    )
     return BrainFit(carried >= 0.5, bent.displacement, inverse, affine)
 
 

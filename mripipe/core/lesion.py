@@ -37,12 +37,18 @@ MEAN_FIELD_STEPS = 15
 
 def tissue_priors(gm: Floats, wm: Floats, csf: Floats) -> Floats:
     """Return blurred template maps (3, X, Y, Z) that sum to 1."""
-    maps = np.stack([gaussian_filter(m.astype(np.float32), PRIOR_BLUR_MM) for m in (gm, wm, csf)]) + LEAST_PRIOR
+    maps = (
+        np.stack([gaussian_filter(m.astype(np.float32), PRIOR_BLUR_MM) for m in (gm, wm, csf)]) + LEAST_PRIOR
+    )
     return np.asarray(maps / maps.sum(axis=0), np.float32)
 
 
 def lesion_probability(
-    images: Floats, kinds: tuple[str, ...], brain: NDArray[np.bool_], priors: Floats, territory: NDArray[np.bool_]
+    images: Floats,
+    kinds: tuple[str, ...],
+    brain: NDArray[np.bool_],
+    priors: Floats,
+    territory: NDArray[np.bool_],
 ) -> NDArray[np.float32]:
     """Return the probability of infarct in each voxel.
 
@@ -76,7 +82,11 @@ def lesion_probability(
 
 
 def _evidence(
-    images: Floats, kinds: tuple[str, ...], fitted: NDArray[np.bool_], region: NDArray[np.bool_], priors: Floats
+    images: Floats,
+    kinds: tuple[str, ...],
+    fitted: NDArray[np.bool_],
+    region: NDArray[np.bool_],
+    priors: Floats,
 ) -> Floats:
     """Return the log-likelihood ratio, infarct over healthy, of the voxels of a region (N,), cut at its limit."""
     fitted = fitted & np.isfinite(images).all(axis=0)
@@ -101,8 +111,12 @@ def mean_field(log_odds: Floats, brain: NDArray[np.bool_]) -> NDArray[np.float32
     start = gaussian_filter(np.where(brain, log_odds, 0.0).astype(np.float32), START_MM) / wide
     probability = np.where(brain, expit(NEIGHBOUR_WEIGHT * start), 0.0).astype(np.float32)
     for _ in range(MEAN_FIELD_STEPS):
-        votes = gaussian_filter(np.where(brain, 2.0 * probability - 1.0, 0.0).astype(np.float32), NEIGHBOUR_MM)
-        probability = np.where(brain, expit(log_odds + NEIGHBOUR_WEIGHT * votes / inside), 0.0).astype(np.float32)
+        votes = gaussian_filter(
+            np.where(brain, 2.0 * probability - 1.0, 0.0).astype(np.float32), NEIGHBOUR_MM
+        )
+        probability = np.where(brain, expit(log_odds + NEIGHBOUR_WEIGHT * votes / inside), 0.0).astype(
+            np.float32
+        )
     return probability
 
 
@@ -143,6 +157,8 @@ def _log_lesion(values: Floats, kinds: tuple[str, ...], logs: Floats, model: Tis
             low = max(grey[c], white[c]) + 1.5 * deviation[0, c]
             high = max(top, low) + 0.8 * abs(grey[c])
         edge = 0.5 * deviation[0, c]
-        inside = 1.0 / ((1.0 + np.exp(-(values[:, c] - low) / edge)) * (1.0 + np.exp((values[:, c] - high) / edge)))
+        inside = 1.0 / (
+            (1.0 + np.exp(-(values[:, c] - low) / edge)) * (1.0 + np.exp((values[:, c] - high) / edge))
+        )
         log_gliosis += np.log(inside + 1e-6) - np.log(high - low)
     return np.logaddexp(log_gliosis + np.log(0.6), logs[2] + np.log(0.4))

@@ -37,7 +37,9 @@ CORE_RADIUS_MM = 35.0
 
 def to_isotropic(image: Volume, spacing_mm: float) -> Volume:
     """Resample linearly onto an axis-aligned RAS+ grid that covers the image's field of view."""
-    corners = np.array(np.meshgrid(*[(-0.5, n - 0.5) for n in image.data.shape], indexing="ij")).reshape(3, -1)
+    corners = np.array(np.meshgrid(*[(-0.5, n - 0.5) for n in image.data.shape], indexing="ij")).reshape(
+        3, -1
+    )
     world = image.affine[:3, :3] @ corners + image.affine[:3, 3:]
     low, high = world.min(axis=1), world.max(axis=1)
     shape = np.maximum(1, np.ceil((high - low) / spacing_mm)).astype(int)
@@ -86,7 +88,9 @@ def isolate_brain(image: Volume, *, sequence: str) -> Volume:
     small = to_isotropic(image, GRID_MM)
     brain = _rough_brain(small, sequence)
     if not brain.any():
-        raise ValueError("image: expected a head, found no bright region of a brain's size; look at the image")
+        raise ValueError(
+            "image: expected a head, found no bright region of a brain's size; look at the image"
+        )
     near = distance_transform_edt(~brain, sampling=GRID_MM) < MARGIN_MM
     level = np.percentile(small.data[brain], 98)
     return Volume(np.where(near, np.clip(small.data, 0.0, level), 0.0).astype(np.float32), small.affine)
@@ -118,5 +122,7 @@ def _opened(depth: Floats, core: NDArray[np.bool_], radius_mm: float) -> NDArray
         return np.zeros(depth.shape, bool)
     overlap = np.bincount(pieces[core], minlength=count + 1)
     overlap[0] = 0
-    kept = pieces == (int(np.argmax(overlap)) if overlap.any() else int(np.argmax(np.bincount(pieces.ravel())[1:])) + 1)
+    kept = pieces == (
+        int(np.argmax(overlap)) if overlap.any() else int(np.argmax(np.bincount(pieces.ravel())[1:])) + 1
+    )
     return np.asarray(distance_transform_edt(~kept, sampling=GRID_MM) < radius_mm)

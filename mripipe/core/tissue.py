@@ -68,7 +68,9 @@ def fit_tissues(values: Floats, priors: Floats) -> TissueModel:
     means, covariances = _first_guess(values, priors)
     floor = np.diag((LEAST_DEVIATION * np.abs(means[1])) ** 2 + 1e-12)
     for _ in range(ITERATIONS):
-        logs = np.stack([log_density(values, m, c + floor) for m, c in zip(means, covariances, strict=True)], axis=1)
+        logs = np.stack(
+            [log_density(values, m, c + floor) for m, c in zip(means, covariances, strict=True)], axis=1
+        )
         joint = logs + np.log(priors + 1e-6)
         share = np.exp(joint - joint.max(axis=1, keepdims=True))
         share /= share.sum(axis=1, keepdims=True)

@@ -121,7 +121,9 @@ def _prepare_flair(
     flair = load_image(scan.path)
     start, warnings = _start_between(reference, brain, flair, scan.path.name)
     matrix = register_sequence(reference, brain, flair, start)
-    seen = carry_probability(brain.astype(np.float32), reference.affine, matrix, STILL, np.eye(4), flair) >= 0.5
+    seen = (
+        carry_probability(brain.astype(np.float32), reference.affine, matrix, STILL, np.eye(4), flair) >= 0.5
+    )
     corrected = correct_bias(flair, seen)
     path = save_image(folder / "flair.nii.gz", corrected.data, flair.affine)
     transform = folder / "flair_to_reference.h5"

@@ -146,7 +146,10 @@ def _ventricles(
     room = ventricle_room(template.csf, template.affine).astype(np.float32)
     here = resample(Volume(room, template.affine), image, from_mni) >= 0.5
     priors = np.stack(
-        [resample(Volume(m, template.affine), image, from_mni)[brain] for m in (template.gm, template.wm, template.csf)],
+        [
+            resample(Volume(m, template.affine), image, from_mni)[brain]
+            for m in (template.gm, template.wm, template.csf)
+        ],
         axis=1,
     )
     priors = priors.astype(float) + 0.01

@@ -90,7 +90,9 @@ def normalise_visit(
     moved = resample(image, grid, forward, cubic=True)
     probability = resample(lesion, grid, forward)
     jacobian = jacobian_determinant(found.displacement, coarse)[template.mask[_coarse_part()]]
-    fit = _fit(Volume(moved, template.affine), resample(brain, grid, forward), probability, prepared, template)
+    fit = _fit(
+        Volume(moved, template.affine), resample(brain, grid, forward), probability, prepared, template
+    )
     return NormalisedVisit(
         segmented=segmented,
         to_mni=write_transform(forward, folder / "to_mni.h5"),
@@ -101,7 +103,9 @@ def normalise_visit(
             resample(image, grid, affine_transform(matrix)),
             template.affine,
         ),
-        mni_lesion_probability=save_image(folder / "mni_lesion_probability.nii.gz", probability, template.affine),
+        mni_lesion_probability=save_image(
+            folder / "mni_lesion_probability.nii.gz", probability, template.affine
+        ),
         mni_lesion_mask=save_image(
             folder / "mni_lesion_mask.nii.gz", probability >= 0.5, template.affine, dtype=np.uint8
         ),
@@ -173,7 +177,11 @@ def _deform(
 
 
 def _fit(
-    moved: Volume, brain: NDArray[np.float32], lesion: NDArray[np.float32], prepared: object, template: Template
+    moved: Volume,
+    brain: NDArray[np.float32],
+    lesion: NDArray[np.float32],
+    prepared: object,
+    template: Template,
 ) -> _Fit:
     """Compare the carried image with the template outside the infarct."""
     judged = template.mask & (brain >= 0.5) & ~binary_dilation(lesion > 0.1, iterations=3)
@@ -182,7 +190,9 @@ def _fit(
     model = fit_tissues(moved.data[judged][::8, None].astype(float), priors[::8].astype(float))
     tissue = judged & ~fluid_mask(moved, judged, model)
     wanted = judged & (template.gm + template.wm >= 0.5)
-    dice = 2.0 * np.count_nonzero(tissue & wanted) / max(1, np.count_nonzero(tissue) + np.count_nonzero(wanted))
+    dice = (
+        2.0 * np.count_nonzero(tissue & wanted) / max(1, np.count_nonzero(tissue) + np.count_nonzero(wanted))
+    )
     correlation = np.corrcoef(moved.data[judged], template.t1[judged])[0, 1]
     return _Fit(float(dice), float(correlation))
 
@@ -194,5 +204,7 @@ def _warnings(fit: _Fit, jacobian_min: float) -> tuple[str, ...]:
             f"registration to MNI: tissue overlap {fit.tissue_dice:.2f}, expected {LOW_DICE} or more: look at it"
         )
     if jacobian_min <= 0:
-        found.append(f"registration to MNI: the deformation folds (Jacobian {jacobian_min:.2f}): do not use it")
+        found.append(
+            f"registration to MNI: the deformation folds (Jacobian {jacobian_min:.2f}): do not use it"
+        )
     return tuple(found)

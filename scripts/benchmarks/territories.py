@@ -13,9 +13,10 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-from mripipe.atlases.territories import TERRITORY_LABELS, load_territories
 from nibabel.processing import resample_from_to
 from numpy.typing import NDArray
+
+from mripipe.atlases.territories import TERRITORY_LABELS, load_territories
 
 REFERENCE_LABELS = {"ACA": range(1, 5), "MCA": range(5, 17), "PCA": range(17, 25)}
 

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from mripipe.atlases.contours import Contour, paint_hemisphere, parse_contours, signed_distance
 
 NOTCHED = ((0.0, 0.0), (10.0, 0.0), (10.0, 10.0), (5.0, 4.0), (0.0, 10.0))

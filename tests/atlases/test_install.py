@@ -4,9 +4,9 @@ import os
 import nibabel as nib
 import numpy as np
 import pytest
+
 from mripipe.atlases.atlas import atlas_names, describe_atlas, list_atlases, load_atlas, user_atlas_folder
 from mripipe.atlases.install import install_atlas
-
 from mripipe.errors import InputError, RequestError
 
 SPACE = "MNI152NLin6Asym"

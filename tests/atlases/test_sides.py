@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
+
 from mripipe.atlases.sides import check_sides, named_sides, side_in_name
 from mripipe.atlases.tables import AtlasLabel
-
 from mripipe.errors import InputError
 
 

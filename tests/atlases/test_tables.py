@@ -1,6 +1,6 @@
 import pytest
-from mripipe.atlases.tables import AtlasLabel, format_label_table, read_label_table
 
+from mripipe.atlases.tables import AtlasLabel, format_label_table, read_label_table
 from mripipe.errors import InputError
 
 EXPECTED = (AtlasLabel(3, "insula left", "INS_L"), AtlasLabel(7, "insula right", "INS_R"))

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from mripipe.atlases.template import TEMPLATE_SPACE, load_template
 from mripipe.atlases.territories import MCA_LABELS, load_territories, mca_mask
-
 from mripipe.errors import RequestError
 
 REPOSITORY = Path(__file__).resolve().parents[2]

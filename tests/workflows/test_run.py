@@ -8,11 +8,11 @@ import shutil
 from dataclasses import replace
 
 import pytest
-from mripipe.workflows.run import plan_participants, report_again, run_participants
 
 from mripipe.errors import ProcessingError, RequestError
 from mripipe.interfaces.engine import Execution
 from mripipe.model.settings import RegistrationSettings, Settings
+from mripipe.workflows.run import plan_participants, report_again, run_participants
 
 LINEAR = Execution(plugin="linear")
 

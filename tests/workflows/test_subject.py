@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from mripipe.workflows.subject import build_subject
 
 from mripipe.model.settings import Settings
 from mripipe.model.study import Problem, Scan, Session, Subject
+from mripipe.workflows.subject import build_subject
 
 STEPS = ("prepare_visit", "segment_visit", "normalise_visit", "measure_visit")
 
