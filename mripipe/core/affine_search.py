@@ -8,6 +8,7 @@ Only brain and skull are compared: scalp, neck and face differ too much between 
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +23,7 @@ Floats = NDArray[np.floating]
 SEARCH_MM = 4.0
 """Grid of the search: coarse enough for seconds, fine enough for a few mm."""
 SHELLS_MM = (3.0, 8.0)
-"""Outer borders of the shells around the brain: CSF and dura, then skull; the scalp varies too much to help."""
+"""Outer borders of the shells around the brain: CSF and dura, then skull; the scalp varies too much."""
 STARTS_PITCH_DEG = (-20.0, 0.0, 20.0)
 STARTS_SHIFT_MM = (-15.0, 0.0, 15.0)
 BRIGHTNESS = {
@@ -53,9 +54,7 @@ def head_picture(
     """Return sampled voxel indices (N, 3) of brain and shells, and the expected brightness there (N,)."""
     outside = distance_transform_edt(~mask)
     borders = (0.0, *SHELLS_MM)
-    shells = [
-        (outside > low) & (outside <= high) for low, high in zip(borders[:-1], borders[1:], strict=True)
-    ]
+    shells = [(outside > low) & (outside <= high) for low, high in pairwise(borders)]
     csf = np.where(mask, np.clip(1.0 - gm - wm, 0.0, 1.0), 0.0)
     levels = BRIGHTNESS[sequence]
     picture = sum(
@@ -121,7 +120,7 @@ def _sample(image: Volume, matrix: Floats, points: Floats) -> Floats:
 def _pose_cost(
     image: Volume, points: Floats, picture: Floats, centre: Floats, start: Floats
 ) -> Callable[[Floats], float]:
-    """Return the cost of a pose in units of `PARAMETER_SCALES`: one minus correlation, and a mild size prior."""
+    """Return the cost of a pose in `PARAMETER_SCALES`: one minus correlation, and a mild size prior."""
     wanted = picture - picture.mean()
     wanted /= np.linalg.norm(wanted)
     # Where the head lies outside the image nothing varies; the floor keeps such poses from winning.

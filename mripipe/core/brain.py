@@ -1,7 +1,7 @@
 """Brain mask of any head: the template's mask, carried over by an affine and a smooth deformation.
 
-A mask that follows intensity is bitten into by a dark infarct at the surface; this one can only bend smoothly,
-so a cavity stays inside.
+A mask that follows intensity is bitten into by a dark infarct at the surface; this one can only bend
+smoothly, so a cavity stays inside.
 """
 
 from __future__ import annotations

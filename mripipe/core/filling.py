@@ -1,7 +1,7 @@
 """Enantiomorphic filling: a lesion replaced by the mirrored healthy side, for registration only.
 
-Nachev et al. 2008, doi:10.1016/j.neuroimage.2007.08.043.  The mirror is the template's midplane carried to the
-head by its rough map, so no second registration is needed.
+Nachev et al. 2008, doi:10.1016/j.neuroimage.2007.08.043. The mirror is the template's midplane carried to
+the head by its rough map, so no second registration is needed.
 """
 
 from __future__ import annotations

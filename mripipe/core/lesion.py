@@ -1,9 +1,10 @@
 """Infarct probability from a tissue mixture, the mirrored hemisphere and the neighbourhood.
 
 All arrays lie on one symmetric grid: the template's, brain roughly aligned, so that reversing the first axis
-exchanges the hemispheres.  The evidence of a voxel is a log-likelihood ratio.  Healthy: a tissue that the
-template, or the mirrored place, expects there.  Infarct: gliosis (any intensity that is dark on T1w and bright on
-FLAIR, uniformly) or cavity (CSF where tissue is expected).  Neighbours then speak through a mean-field iteration.
+exchanges the hemispheres. The evidence of a voxel is a log-likelihood ratio. Healthy: a tissue that the
+template, or the mirrored place, expects there. Infarct: gliosis (any intensity that is dark on T1w and
+bright on FLAIR, uniformly) or cavity (CSF where tissue is expected). Neighbours then speak through a
+mean-field iteration.
 """
 
 from __future__ import annotations
@@ -55,7 +56,8 @@ def lesion_probability(
     Parameters
     ----------
     images : array (C, X, Y, Z)
-        Bias-corrected sequences on the symmetric 1 mm grid, the reference image first; NaN outside their view.
+        Bias-corrected sequences on the symmetric 1 mm grid, the reference image first; NaN outside their
+        view.
     kinds : tuple of C str
         ``T1w``, ``T2w`` or ``FLAIR``.
     brain : array of bool (X, Y, Z)
@@ -88,7 +90,7 @@ def _evidence(
     region: NDArray[np.bool_],
     priors: Floats,
 ) -> Floats:
-    """Return the log-likelihood ratio, infarct over healthy, of the voxels of a region (N,), cut at its limit."""
+    """Return the log-likelihood ratio, infarct over healthy, of a region's voxels (N,), cut at its limit."""
     fitted = fitted & np.isfinite(images).all(axis=0)
     values = images[:, fitted].T.astype(np.float64)
     model = fit_tissues(values[::8], priors[:, fitted].T[::8].astype(np.float64)).with_partial_volume()
@@ -99,13 +101,13 @@ def _evidence(
 
 
 def _mirrored_evidence(evidence: Floats, brain: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Return what speaks for infarct at the mirrored place, at least 0: what both sides show is not one infarct."""
+    """Return the mirrored place's evidence, at least 0: what both sides show is not one infarct."""
     weight = np.maximum(gaussian_filter(brain.astype(np.float32), MIRROR_BLUR_MM), 0.05)
     return np.maximum(gaussian_filter(evidence, MIRROR_BLUR_MM) / weight, 0.0)[::-1] * brain
 
 
 def mean_field(log_odds: Floats, brain: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Let neighbours agree: the fixed point of P = sigmoid(log odds + weight x mean over neighbours of 2P - 1)."""
+    """Let neighbours agree: the fixed point of P = sigmoid(log odds + weight x mean of their 2P - 1)."""
     inside = np.maximum(gaussian_filter(brain.astype(np.float32), NEIGHBOUR_MM), 0.05)
     wide = np.maximum(gaussian_filter(brain.astype(np.float32), START_MM), 0.05)
     start = gaussian_filter(np.where(brain, log_odds, 0.0).astype(np.float32), START_MM) / wide
@@ -121,10 +123,10 @@ def mean_field(log_odds: Floats, brain: NDArray[np.bool_]) -> NDArray[np.float32
 
 
 def _expected_tissue(logs: Floats, brain: NDArray[np.bool_], priors: Floats) -> Floats:
-    """Return class probabilities (4, N) expected in brain voxels: template and mirrored hemisphere in equal parts.
+    """Return class probabilities (4, N) expected in brain voxels: template and mirrored side in equal parts.
 
-    The mirrored hemisphere knows this patient's wide sulci and ventricles, the template knows what an infarct on
-    both sides hides.
+    The mirrored hemisphere knows this patient's wide sulci and ventricles, the template knows what an infarct
+    on both sides hides.
     """
     prior = priors[:, brain]
     mixed = 2.0 * np.minimum(prior[0], prior[2])
@@ -145,7 +147,7 @@ def _expected_tissue(logs: Floats, brain: NDArray[np.bool_], priors: Floats) -> 
 
 
 def _log_lesion(values: Floats, kinds: tuple[str, ...], logs: Floats, model: TissueModel) -> Floats:
-    """Return the log density of infarct: gliosis, uniform over its range of intensities, or cavity, as CSF."""
+    """Return the log density of infarct: gliosis, uniform over its intensities, or cavity, as CSF."""
     grey, white, csf = model.means[:3]
     deviation = np.sqrt(np.stack([np.diag(c) for c in model.covariances[:3]]))
     log_gliosis = np.zeros(len(values))

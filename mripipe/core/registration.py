@@ -3,11 +3,11 @@
 Matrices map fixed RAS mm to moving RAS mm, so they resample the moving image onto the fixed grid; a
 displacement field on the fixed grid adds to the fixed point before the matrix is applied.
 
-Engine: greedy (Yushkevich et al. 2016, doi:10.1016/j.jalz.2016.06.205), local cross-correlation in windows of
-5 voxels.  Left to itself it draws jitter and noise by the clock, and with two threads the affine's sums differ in
-their last bits: both are switched off here, and the affine has one thread.  The deformation's result depends on the
-number of threads but not on their timing, so that number is fixed: the same input gives the same bytes however many
-processes run beside it.
+Engine: greedy (Yushkevich et al. 2016, doi:10.1016/j.jalz.2016.06.205), local cross-correlation in windows
+of 5 voxels. Left to itself it draws jitter and noise by the clock, and with two threads the affine's sums
+differ in their last bits: both are switched off here, and the affine has one thread. The deformation's
+result depends on the number of threads but not on their timing, so that number is fixed: the same input
+gives the same bytes however many processes run beside it.
 """
 
 from __future__ import annotations
@@ -66,7 +66,8 @@ def register_affine(
         Where the images are compared: leave lesions out, keep a rim of background in.
     model : ``rigid`` (6 parameters) or ``affine`` (12)
     iterations : str
-        Per level from coarse to fine, halving the voxel size each: ``"60x40x0"`` stops at twice the voxel size.
+        Per level from coarse to fine, halving the voxel size each: ``"60x40x0"`` stops at twice the
+        voxel size.
 
     Returns
     -------
@@ -79,7 +80,8 @@ def register_affine(
         guess = Path(folder) / "start.mat"
         np.savetxt(guess, start, fmt="%.17g")
         found = _greedy(
-            f"-i fixed moving -a -dof {degrees} -ia {guess} {METRIC} -n {iterations} -gm region -jitter 0 -o found",
+            f"-i fixed moving -a -dof {degrees} -ia {guess} {METRIC} -n {iterations} -gm region -jitter 0"
+            " -o found",
             {"fixed": fixed, "moving": moving, "region": Volume(fixed_mask.astype(np.float32), fixed.affine)},
             threads=1,
         )
@@ -95,7 +97,7 @@ def register_deformable(
     iterations: str,
     smoothing: str = "3vox 0.5vox",
 ) -> Deformation:
-    """Deform on top of an affine; the field is the exponential of one stationary velocity, so it does not fold.
+    """Deform on top of an affine; the field is the exponential of a stationary velocity, so it does not fold.
 
     Parameters
     ----------
@@ -103,7 +105,8 @@ def register_deformable(
     matrix : array (4, 4)
         Affine that comes first, fixed RAS mm to moving RAS mm.
     fixed_mask : array of bool, shape of ``fixed.data``
-        Where the images are compared.  A narrow rim of background belongs in it, a wide one rules the step size.
+        Where the images are compared.  A narrow rim of background belongs in it, a wide one rules the step
+        size.
     iterations : str
         Per level from coarse to fine.
     smoothing : str
@@ -119,7 +122,8 @@ def register_deformable(
         affine = Path(folder) / "affine.mat"
         np.savetxt(affine, matrix, fmt="%.17g")
         found = _greedy(
-            f"-i fixed moving -it {affine} {METRIC} -n {iterations} -s {smoothing} -sv -wp 0 -gm region -o found",
+            f"-i fixed moving -it {affine} {METRIC} -n {iterations} -s {smoothing} -sv -wp 0 -gm region"
+            " -o found",
             {"fixed": fixed, "moving": moving, "region": Volume(fixed_mask.astype(np.float32), fixed.affine)},
             threads=THREADS,
         )

@@ -1,8 +1,8 @@
 """Rough brain of any head image: the bright region inside the dark ring of the skull.
 
-In T1w, T2w and FLAIR alike, bone and the CSF or dura beside it are darker than brain (or, on T2w, than the CSF
-that joins the brain), so an opening with a ball separates brain from scalp.  The result starts a registration;
-it is no brain mask: a cavity at the surface is missed, the edge is a few mm off.
+In T1w, T2w and FLAIR alike, bone and the CSF or dura beside it are darker than brain (or, on T2w, than the
+CSF that joins the brain), so an opening with a ball separates brain from scalp. The result starts a
+registration; it is no brain mask: a cavity at the surface is missed, the edge is a few mm off.
 """
 
 from __future__ import annotations
@@ -37,16 +37,15 @@ CORE_RADIUS_MM = 35.0
 
 def to_isotropic(image: Volume, spacing_mm: float) -> Volume:
     """Resample linearly onto an axis-aligned RAS+ grid that covers the image's field of view."""
-    corners = np.array(np.meshgrid(*[(-0.5, n - 0.5) for n in image.data.shape], indexing="ij")).reshape(
-        3, -1
-    )
+    ends = [(-0.5, size - 0.5) for size in image.shape]
+    corners = np.array(np.meshgrid(*ends, indexing="ij")).reshape(3, -1)
     world = image.affine[:3, :3] @ corners + image.affine[:3, 3:]
     low, high = world.min(axis=1), world.max(axis=1)
     shape = np.maximum(1, np.ceil((high - low) / spacing_mm)).astype(int)
     affine = np.diag([spacing_mm] * 3 + [1.0])
     affine[:3, 3] = low + spacing_mm / 2.0
     zooms = np.linalg.norm(image.affine[:3, :3], axis=0)
-    # Half the new spacing as standard deviation keeps fine voxels from aliasing and leaves thick slices alone.
+    # Half the new spacing as deviation keeps fine voxels from aliasing and leaves thick slices alone.
     smooth = gaussian_filter(image.data, np.where(zooms < spacing_mm, 0.5 * spacing_mm / zooms, 0.0))
     pull = np.linalg.inv(image.affine) @ affine
     data = affine_transform(smooth, pull[:3, :3], pull[:3, 3], output_shape=tuple(shape), order=1)
@@ -77,7 +76,8 @@ def isolate_brain(image: Volume, *, sequence: str) -> Volume:
     Returns
     -------
     Volume
-        On an axis-aligned RAS+ grid of `GRID_MM`: brain and `MARGIN_MM` around it, 0 elsewhere, bright outliers cut.
+        On an axis-aligned RAS+ grid of `GRID_MM`: brain and `MARGIN_MM` around it, 0 elsewhere, bright
+        outliers cut.
 
     Raises
     ------
@@ -122,7 +122,8 @@ def _opened(depth: Floats, core: NDArray[np.bool_], radius_mm: float) -> NDArray
         return np.zeros(depth.shape, bool)
     overlap = np.bincount(pieces[core], minlength=count + 1)
     overlap[0] = 0
-    kept = pieces == (
-        int(np.argmax(overlap)) if overlap.any() else int(np.argmax(np.bincount(pieces.ravel())[1:])) + 1
-    )
+    if not overlap.any():
+        overlap = np.bincount(pieces.ravel())
+        overlap[0] = 0
+    kept = pieces == np.argmax(overlap)
     return np.asarray(distance_transform_edt(~kept, sampling=GRID_MM) < radius_mm)

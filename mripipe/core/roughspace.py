@@ -1,4 +1,4 @@
-"""Between a native grid and the symmetric template grid by a rough map: MNI point p lies at matrix(p + u(p))."""
+"""Between a native and the symmetric template grid by a rough map: MNI point p lies at matrix(p + u(p))."""
 
 from __future__ import annotations
 

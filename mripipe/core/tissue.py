@@ -1,8 +1,9 @@
 """Tissue mixture: what intensities grey matter, white matter and CSF have in one brain.
 
-Each tissue is a Gaussian over all sequences at once; where it may be comes from template maps, so the fit is an
-expectation-maximisation in which a voxel that no tissue explains loses its weight (Van Leemput et al. 2001,
-doi:10.1109/42.938237).  Grey matter mixed with CSF is a class of its own: sulci would pass for infarct without.
+Each tissue is a Gaussian over all sequences at once; where it may be comes from template maps, so the fit is
+an expectation-maximisation in which a voxel that no tissue explains loses its weight (Van Leemput et al.
+2001, doi:10.1109/42.938237). Grey matter mixed with CSF is a class of its own: sulci would pass for infarct
+without.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ class PreparedVisit:
     affine_to_mni: Matrix
     """Maps MNI mm to native reference mm."""
     rough_warp: Path
-    """Displacement in RAS mm on a coarse MNI grid, (X, Y, Z, 3): MNI point p lies at affine(p + displacement(p))."""
+    """Displacement in RAS mm on a coarse MNI grid, (X, Y, Z, 3): MNI point p lies at affine(p + u(p))."""
     flair: Path | None = None
     """Bias-corrected FLAIR on its own grid, where it is not the reference itself."""
     flair_to_reference: Path | None = None

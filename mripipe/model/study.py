@@ -31,7 +31,7 @@ class Problem:
     """Something missing or inconsistent in a study, in one line that says what to do."""
 
     level: Literal["error", "warning", "note"]
-    """``error``: the visit cannot run; ``warning``: it runs, look at it; ``note``: something optional is absent."""
+    """``error``: the visit cannot run; ``warning``: it runs, look at it; ``note``: something is absent."""
     message: str
     """What, where, expected, found, and what to do."""
     participant_id: str | None = None

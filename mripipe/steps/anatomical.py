@@ -1,4 +1,4 @@
-"""Prepare one visit: check its images, find the brain, remove the bias field, lay FLAIR over the reference."""
+"""Prepare one visit: find the brain, remove the bias field, lay the FLAIR over the reference."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ AFFINE_RIM_VOXELS = 3
 PLAUSIBLE_BRAIN_ML = (800.0, 2200.0)
 """Adult brains with their CSF lie well inside; outside, the brain was probably not found."""
 LARGEST_MOVE_MM = 30.0
-"""A head that moved further between sequences of a visit did so on paper: the headers do not belong together."""
+"""A head that moved further between a visit's sequences did so on paper: their headers disagree."""
 STILL = np.zeros((2, 2, 2, 3), np.float32)
 """No displacement."""
 

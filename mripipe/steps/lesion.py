@@ -22,7 +22,8 @@ from mripipe.model.stages import PreparedVisit, SegmentedVisit
 from mripipe.steps.load import load_image, load_mask, save_image
 
 BORDER_MM = {"auto": 0.7, "manual": 0.5}
-"""Uncertainty of the border: half a millimetre is what a reader's pencil is good for; a program does a little worse."""
+"""Uncertainty of the border: half a millimetre is what a reader's pencil is good for; a program does a little
+worse."""
 
 
 def segment_visit(prepared: PreparedVisit, *, settings: LesionSettings, folder: Path) -> SegmentedVisit:

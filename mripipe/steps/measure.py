@@ -115,7 +115,7 @@ def _mni_x(image: Volume, from_mni: sitk.Transform) -> NDArray[np.float32]:
 
 
 def _mca_ml(mask: NDArray[np.bool_], image: Volume, from_mni: sitk.Transform) -> float:
-    """Return the volume of a native lesion inside the MCA territory of either side, each voxel looked up in MNI."""
+    """Return the volume of a native lesion inside either MCA territory, each voxel looked up in MNI."""
     atlas = load_territories()
     points = np.argwhere(mask) @ image.affine[:3, :3].T + image.affine[:3, 3]
     mni = np.array([from_mni.TransformPoint(p) for p in (points @ LPS[:3, :3]).tolist()]) @ LPS[:3, :3]
@@ -127,7 +127,7 @@ def _mca_ml(mask: NDArray[np.bool_], image: Volume, from_mni: sitk.Transform) ->
 
 
 def _territory_percent(mni_mask: NDArray[np.bool_], side: str) -> float | None:
-    """Return how much of the MCA territory on the lesion's side is lesion, in percent; None without one side."""
+    """Return what percentage of the MCA territory on its side a lesion takes; None without one side."""
     if side not in ("left", "right"):
         return None
     territory = mca_mask(side)

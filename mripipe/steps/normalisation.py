@@ -52,8 +52,8 @@ def normalise_visit(
 ) -> NormalisedVisit:
     """Register one visit to MNI, and carry its image and infarct there in one interpolation.
 
-    The affine is that of the within-subject template, the same for all visits; the deformation is the visit's own,
-    because ventricles and infarct change between visits.
+    The affine is that of the within-subject template, the same for all visits; the deformation is the visit's
+    own, because ventricles and infarct change between visits.
 
     Parameters
     ----------
@@ -201,7 +201,8 @@ def _warnings(fit: _Fit, jacobian_min: float) -> tuple[str, ...]:
     found = []
     if fit.tissue_dice < LOW_DICE:
         found.append(
-            f"registration to MNI: tissue overlap {fit.tissue_dice:.2f}, expected {LOW_DICE} or more: look at it"
+            f"registration to MNI: tissue overlap {fit.tissue_dice:.2f}, expected {LOW_DICE} or more: look"
+            " at it"
         )
     if jacobian_min <= 0:
         found.append(
