@@ -183,10 +183,14 @@ def _visit_result(
 
 def _with_session(result: VisitResult, session: Session) -> VisitResult:
     """Add what the tables of the study say of a visit, which no image step depends on."""
-    days = {"days_from_onset": session.days_from_onset, "days_from_infusion": session.days_from_infusion}
+    volumes = replace(
+        result.volumes,
+        days_from_onset=session.days_from_onset,
+        days_from_infusion=session.days_from_infusion,
+    )
     noted = tuple(problem.message for problem in session.problems if problem.level == "warning")
     warnings = tuple(dict.fromkeys((*noted, *result.warnings)))
-    return replace(result, volumes=replace(result.volumes, **days), warnings=warnings)
+    return replace(result, volumes=volumes, warnings=warnings)
 
 
 def _template(

@@ -62,7 +62,7 @@ def head_picture(
     )
     region = np.zeros(mask.shape, bool)
     region[::step, ::step, ::step] = (outside <= SHELLS_MM[-1])[::step, ::step, ::step]
-    return np.argwhere(region), gaussian_filter(picture, step / 2.0)[region].astype(float)
+    return np.argwhere(region).astype(float), gaussian_filter(picture, step / 2.0)[region].astype(float)
 
 
 def pose_matrix(parameters: Floats, centre: Floats, start: Floats) -> Floats:
@@ -132,7 +132,7 @@ def _pose_cost(
         values -= values.mean()
         correlation = float(wanted @ values) / np.sqrt(float(values @ values) + floor)
         prior = SIZE_PRIOR * float(np.sum((parameters[6:9] / SCALE_SPREAD) ** 2))
-        return 1.0 - correlation + prior
+        return float(1.0 - correlation + prior)
 
     return cost
 

@@ -61,6 +61,6 @@ def invert_field(displacement: Floats, affine: Floats) -> NDArray[np.float32]:
 def jacobian_determinant(displacement: Floats, affine: Floats) -> NDArray[np.float32]:
     """Return the local volume ratio of x -> x + u(x), (X, Y, Z): 1 keeps volume, 0 or less is a fold."""
     to_world = np.linalg.inv(affine[:3, :3])
-    rows = [np.stack(np.gradient(displacement[..., k]), axis=-1) @ to_world for k in range(3)]
+    rows = [np.stack([*np.gradient(displacement[..., k])], axis=-1) @ to_world for k in range(3)]
     matrix = np.stack(rows, axis=-2) + np.eye(3)
     return np.asarray(np.linalg.det(matrix), np.float32)

@@ -53,7 +53,7 @@ def mean_image(
 
 def _grid_around(
     images: Sequence[Volume], brains: Sequence[NDArray[np.bool_]], to_visit: Sequence[Floats]
-) -> tuple[tuple[int, int, int], Floats]:
+) -> tuple[tuple[int, int, int], NDArray[np.float64]]:
     """Return shape and affine of the grid around all brains."""
     size_mm = max(FINEST_MM, min(round(float(min(image.voxel_sizes_mm)), 3) for image in images))
     places = [

@@ -49,8 +49,9 @@ def displacement_transform(
         The field's voxel index to RAS+ mm.
 
     """
-    field = displacement * np.array([-1.0, -1.0, 1.0])
-    parts = [to_itk(Volume(np.ascontiguousarray(field[..., axis], np.float64), affine)) for axis in range(3)]
+    field = displacement * np.diag(LPS)[:3]
+    grid = np.asarray(affine, np.float64)
+    parts = [to_itk(Volume(np.ascontiguousarray(field[..., axis], np.float64), grid)) for axis in range(3)]
     return sitk.DisplacementFieldTransform(sitk.Compose(parts))
 
 

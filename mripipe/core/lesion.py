@@ -103,7 +103,7 @@ def _evidence(
 def _mirrored_evidence(evidence: Floats, brain: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Return the mirrored place's evidence, at least 0: what both sides show is not one infarct."""
     weight = np.maximum(gaussian_filter(brain.astype(np.float32), MIRROR_BLUR_MM), 0.05)
-    return np.maximum(gaussian_filter(evidence, MIRROR_BLUR_MM) / weight, 0.0)[::-1] * brain
+    return np.asarray(np.maximum(gaussian_filter(evidence, MIRROR_BLUR_MM) / weight, 0.0)[::-1] * brain)
 
 
 def mean_field(log_odds: Floats, brain: NDArray[np.bool_]) -> NDArray[np.float32]:
@@ -163,4 +163,4 @@ def _log_lesion(values: Floats, kinds: tuple[str, ...], logs: Floats, model: Tis
             (1.0 + np.exp(-(values[:, c] - low) / edge)) * (1.0 + np.exp((values[:, c] - high) / edge))
         )
         log_gliosis += np.log(inside + 1e-6) - np.log(high - low)
-    return np.logaddexp(log_gliosis + np.log(0.6), logs[2] + np.log(0.4))
+    return np.asarray(np.logaddexp(log_gliosis + np.log(0.6), logs[2] + np.log(0.4)))

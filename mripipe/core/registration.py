@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import SimpleITK as sitk
@@ -132,8 +132,8 @@ def register_deformable(
     return Deformation((field * np.array([-1.0, -1.0, 1.0])).astype(np.float32), np.asarray(matrix, float))
 
 
-def _greedy(command: str, images: dict[str, Volume], *, threads: int) -> sitk.Image | Floats:
-    """Run one greedy command and return what it calls ``found``; its chatter goes nowhere."""
+def _greedy(command: str, images: dict[str, Volume], *, threads: int) -> Any:
+    """Run one greedy command; return its ``found``, an image or a matrix. Its chatter goes nowhere."""
     engine = Greedy3D()
     inputs = {name: to_itk(volume) for name, volume in images.items()}
     with _silent_stdout():

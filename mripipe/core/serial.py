@@ -119,12 +119,12 @@ def _pair_motion(first: SerialVisit, second: SerialVisit, refine: bool) -> tuple
 def _motion(fixed: SerialVisit, moving: SerialVisit, refine: bool) -> Floats:
     """Register one way; return the motion vector, common space to itself, by which the start was off."""
     start = moving.start @ np.linalg.inv(fixed.start)
-    images = [fixed.image, moving.image]
+    still, moved = fixed.image, moving.image
     if fixed.sequence != moving.sequence:
-        images = [_edges(image) for image in images]
+        still, moved = _edges(still), _edges(moved)
     region = _compared_region(fixed, moving, start)
     iterations = _iterations(float(fixed.image.voxel_sizes_mm.min()), refine=refine)
-    found = register_affine(*images, start, fixed_mask=region, model="rigid", iterations=iterations)
+    found = register_affine(still, moved, start, fixed_mask=region, model="rigid", iterations=iterations)
     return motion_vector(np.linalg.inv(moving.start) @ rigid_part(found, np.zeros(3)) @ fixed.start)
 
 
@@ -171,7 +171,7 @@ def _halfway_positions(count: int, motions: Mapping[tuple[int, int], tuple[Float
         laplacian[[i, j], [j, i]] -= weight
     # One motion common to all visits is free: the pseudoinverse sets it to zero.
     spread = np.linalg.pinv(laplacian, rcond=1e-9, hermitian=True)
-    positions = [np.eye(4) for _ in range(count)]
+    positions: list[Floats] = [np.eye(4) for _ in range(count)]
     for _ in range(ROUNDS):
         pull = np.zeros((count, 6))
         for (i, j), (vector, weight) in motions.items():

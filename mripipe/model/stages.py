@@ -68,6 +68,7 @@ class AlignedVisits:
     """Mean image of all visits in the within-subject space; None for a single visit."""
     affine_to_mni: Matrix
     """Maps MNI mm to within-subject template mm."""
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation
 
@@ -22,6 +21,7 @@ from mripipe.errors import InputError
 from mripipe.model.stages import Matrix, PreparedVisit
 from mripipe.model.study import Session
 from mripipe.steps.load import load_image, save_image
+from mripipe.steps.transforms import write_transform
 
 AFFINE_ITERATIONS = "100x50x0"
 AFFINE_RIM_VOXELS = 3
@@ -94,16 +94,21 @@ def _contrast(template: Template, suffix: str) -> NDArray[np.float32]:
 
 def _affine_to(image: Volume, suffix: str, name: str, template: Template) -> NDArray[np.floating]:
     """Return the affine that maps MNI mm to native mm."""
-    try:
-        isolated = isolate_brain(image, sequence=suffix)
-    except ValueError as error:
-        raise InputError(f"{name}: {error}") from error
+    isolated = _isolated(image, suffix, name)
     start = search_affine(isolated, template.gm, template.wm, template.mask, template.affine, sequence=suffix)
     region = binary_dilation(template.mask, iterations=AFFINE_RIM_VOXELS)
     picture = Volume(_contrast(template, suffix), template.affine)
     return register_affine(
         picture, isolated, start, fixed_mask=region, model="affine", iterations=AFFINE_ITERATIONS
     )
+
+
+def _isolated(image: Volume, suffix: str, name: str) -> Volume:
+    """Cut out the brain, or say which file shows none."""
+    try:
+        return isolate_brain(image, sequence=suffix)
+    except ValueError as error:
+        raise InputError(f"{name}: {error}") from error
 
 
 def _carried_mask(template: Template, matrix: NDArray[np.floating], image: Volume) -> NDArray[np.bool_]:
@@ -126,8 +131,7 @@ def _prepare_flair(
     )
     corrected = correct_bias(flair, seen)
     path = save_image(folder / "flair.nii.gz", corrected.data, flair.affine)
-    transform = folder / "flair_to_reference.h5"
-    sitk.WriteTransform(affine_transform(matrix), str(transform))
+    transform = write_transform(affine_transform(matrix), folder / "flair_to_reference.h5")
     return path, transform, warnings
 
 
@@ -135,7 +139,7 @@ def _start_between(
     reference: Volume, brain: NDArray[np.bool_], flair: Volume, name: str
 ) -> tuple[NDArray[np.floating], tuple[str, ...]]:
     """Trust the headers unless the brains lie apart; then start from one brain over the other."""
-    isolated = isolate_brain(flair, sequence="FLAIR")
+    isolated = _isolated(flair, "FLAIR", name)
     there = np.argwhere(isolated.data > 0).mean(axis=0) @ isolated.affine[:3, :3].T + isolated.affine[:3, 3]
     here = np.argwhere(brain).mean(axis=0) @ reference.affine[:3, :3].T + reference.affine[:3, 3]
     start = np.eye(4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,11 @@ from mripipe.core.grid import Volume
 from mripipe.core.itk import matrix_of, to_itk
 from mripipe.core.lesion import lesion_probability, tissue_priors
 from mripipe.core.lesion_select import select_infarct
-from mripipe.core.roughspace import RoughMap, pull_to_template, push_to_native
+from mripipe.core.roughspace import pull_to_template, push_to_native
 from mripipe.core.volumetry import lesion_side, lesion_volume_ml
-from mripipe.model.settings import LesionSettings
+from mripipe.model.settings import LesionSettings, Segmenter
 from mripipe.model.stages import PreparedVisit, SegmentedVisit
-from mripipe.steps.load import load_image, load_mask, save_image
+from mripipe.steps.load import load_image, load_mask, load_own_mask, load_rough_map, save_image
 
 BORDER_MM = {"auto": 0.7, "manual": 0.5}
 """Uncertainty of the border: half a millimetre is what a reader's pencil is good for; a program does a little
@@ -51,7 +52,7 @@ def segment_visit(prepared: PreparedVisit, *, settings: LesionSettings, folder: 
     if given is not None:
         mask, probability = _expert_mask(given, prepared, reference)
     else:
-        mask, probability = _find(prepared, reference, settings)
+        mask, probability = SEGMENTERS[settings.segmenter](prepared, reference)
     source = "auto" if given is None else "manual"
     lower, upper = volume_interval_ml(mask, reference.affine, border_mm=BORDER_MM[source])
     final = save_image(folder / "lesion_mask.nii.gz", mask, reference.affine, dtype=np.uint8)
@@ -66,16 +67,7 @@ def segment_visit(prepared: PreparedVisit, *, settings: LesionSettings, folder: 
         lesion_ml=lesion_volume_ml(mask, reference.affine),
         lesion_ml_lower=lower,
         lesion_ml_upper=upper,
-        warnings=(),
     )
-
-
-def read_rough_map(prepared: PreparedVisit) -> RoughMap:
-    """Return a prepared visit's rough map, MNI mm to native mm."""
-    import nibabel as nib
-
-    image = nib.load(prepared.rough_warp)
-    return RoughMap(np.array(prepared.affine_to_mni), np.asarray(image.dataobj, np.float32), image.affine)
 
 
 def read_flair(prepared: PreparedVisit) -> tuple[Volume, NDArray[np.floating]] | None:
@@ -85,15 +77,16 @@ def read_flair(prepared: PreparedVisit) -> tuple[Volume, NDArray[np.floating]] |
     return load_image(prepared.flair), matrix_of(sitk.ReadTransform(str(prepared.flair_to_reference)))
 
 
-def _find(
-    prepared: PreparedVisit, reference: Volume, settings: LesionSettings
+def _by_asymmetry(
+    prepared: PreparedVisit, reference: Volume
 ) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
     """Segment on the symmetric template grid and carry the probability back."""
     template = load_template()
-    shape, affine, rough = template.mask.shape, template.affine, read_rough_map(prepared)
-    brain = load_image(prepared.brain_mask)
+    shape, affine, rough = template.mask.shape, template.affine, load_rough_map(prepared)
+    brain = load_own_mask(prepared.brain_mask)
     still = np.eye(4)
-    seen = pull_to_template(brain, rough, shape, affine, then=still, outside=0.0) >= 0.5
+    whole = Volume(brain.astype(np.float32), reference.affine)
+    seen = pull_to_template(whole, rough, shape, affine, then=still, outside=0.0) >= 0.5
     images = [pull_to_template(reference, rough, shape, affine, then=still, outside=np.nan)]
     kinds = [prepared.reference_suffix]
     flair = read_flair(prepared)
@@ -108,8 +101,14 @@ def _find(
     voxel_ml = abs(float(np.linalg.det(rough.matrix[:3, :3]))) / 1000.0
     kept = select_infarct(found, territory, voxel_ml=voxel_ml)
     probability = push_to_native(np.where(kept, found, 0.0), affine, reference, rough)
-    mask = (probability >= 0.5) & (brain.data > 0)
+    mask = (probability >= 0.5) & brain
     return mask, probability
+
+
+SEGMENTERS: dict[Segmenter, Callable[..., tuple[NDArray[np.bool_], NDArray[np.float32]]]] = {
+    "asymmetry": _by_asymmetry
+}
+"""Each takes a prepared visit and its reference image, and returns mask and probability on its grid."""
 
 
 def _expert_mask(

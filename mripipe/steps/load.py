@@ -16,7 +16,9 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from mripipe.bids.files import write_atomic
 from mripipe.bids.nifti import Header, check_length, parse_header, read_bytes
 from mripipe.core.grid import Volume, axis_codes, check_affine, corner_distance_mm, reorient, same_grid
+from mripipe.core.roughspace import RoughMap
 from mripipe.errors import InputError, ProcessingError
+from mripipe.model.stages import PreparedVisit
 
 MIN_SLICES: Final = 8
 """Fewest voxels along any axis: fewer slices do not show the brain from its base to its top."""
@@ -105,6 +107,18 @@ def load_mask(path: Path, grids: Mapping[str, tuple[tuple[int, ...], ArrayLike]]
             return LoadedMask(mask, check_affine(affine), name)
     misfits = "; ".join(_misfit(header, name, *grid) for name, grid in grids.items())
     raise InputError(f"{path.name}: mask on another grid ({misfits}); draw or resample it on one of these")
+
+
+def load_own_mask(path: Path) -> NDArray[np.bool_]:
+    """Read a mask that the program made, which is empty where no lesion was found; shape (X, Y, Z)."""
+    return np.asarray(np.asanyarray(nib.Nifti1Image.from_filename(path).dataobj) > 0)
+
+
+def load_rough_map(prepared: PreparedVisit) -> RoughMap:
+    """Read a prepared visit's rough map, MNI mm to native mm."""
+    image = nib.Nifti1Image.from_filename(prepared.rough_warp)
+    displacement = np.asarray(image.dataobj, np.float32)
+    return RoughMap(np.array(prepared.affine_to_mni), displacement, np.asarray(image.affine, float))
 
 
 def save_image(path: Path, data: NDArray[Any], affine: ArrayLike, *, dtype: DTypeLike = np.float32) -> Path:

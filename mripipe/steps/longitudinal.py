@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,7 +15,7 @@ from mripipe.errors import ProcessingError
 from mripipe.model.settings import RegistrationSettings
 from mripipe.model.stages import AlignedVisits, Matrix, SegmentedVisit
 from mripipe.model.study import REFERENCE_SUFFIXES
-from mripipe.steps.load import load_image, save_image
+from mripipe.steps.load import load_image, load_own_mask, save_image
 
 BRAIN_CENTRE_MM: Final = (0.0, -18.0, 8.0)
 """Near the middle of the brain in MNI: the rigid first guess agrees with the affine there."""
@@ -67,14 +66,20 @@ def align_visits(
         [loaded[k].image for k in shown], [loaded[k].brain for k in shown], [to_visit[k] for k in shown]
     )
     path = save_image(folder / "template.nii.gz", template.data, template.affine)
-    return AlignedVisits(sessions, tuple(map(_as_matrix, to_visit)), path, _as_matrix(mean_affine(affines)))
+    return AlignedVisits(
+        sessions,
+        tuple(map(_as_matrix, to_visit)),
+        path,
+        _as_matrix(mean_affine(affines)),
+        _sequence_warnings(dict(zip(sessions, (visit.sequence for visit in loaded), strict=True))),
+    )
 
 
 def _load(visit: SegmentedVisit) -> SerialVisit:
     """Read what the alignment needs of a visit, with the rigid part of its way to MNI as first guess."""
     prepared = visit.prepared
     image = load_image(prepared.preproc)
-    brain, lesion = _read_mask(prepared.brain_mask), _read_mask(visit.final_mask)
+    brain, lesion = load_own_mask(prepared.brain_mask), load_own_mask(visit.final_mask)
     if not brain.any() or not np.median(image.data[brain]) > 0:
         name = f"{prepared.session.participant_id} {prepared.session.session_id}"
         raise ProcessingError(
@@ -84,9 +89,15 @@ def _load(visit: SegmentedVisit) -> SerialVisit:
     return SerialVisit(image, brain, lesion, start, prepared.reference_suffix)
 
 
-def _read_mask(path: Path) -> NDArray[np.bool_]:
-    """Read a mask that the program made, which may be empty where no lesion was found."""
-    return np.asarray(np.asanyarray(nib.load(path).dataobj) > 0.5)
+def _sequence_warnings(sequences: dict[str, str]) -> tuple[str, ...]:
+    """Say so where visits have reference images of different sequences."""
+    if len(set(sequences.values())) == 1:
+        return ()
+    listed = ", ".join(f"{session} {sequence}" for session, sequence in sorted(sequences.items()))
+    return (
+        f"reference images differ in sequence ({listed}): visits are aligned less exactly and their "
+        "volumes may differ for that reason; give every visit the same sequence",
+    )
 
 
 def _as_matrix(matrix: NDArray[np.floating]) -> Matrix:

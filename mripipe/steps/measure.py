@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from mripipe.core.ventricles import fluid_mask, ventricle_room, ventricle_volume
 from mripipe.core.volumetry import count_components, lesion_side, lesion_volume_ml
 from mripipe.model.results import LesionVolumes, NormalisationQuality, VisitResult
 from mripipe.model.stages import NormalisedVisit
-from mripipe.steps.load import load_image
+from mripipe.steps.load import load_image, load_own_mask
 from mripipe.steps.transforms import resample
 
 
@@ -37,42 +38,10 @@ def measure_visit(normalised: NormalisedVisit, *, folder: Path) -> VisitResult:
     """
     segmented, prepared = normalised.segmented, normalised.segmented.prepared
     session = prepared.session
-    image, brain = load_image(prepared.preproc), _read(prepared.brain_mask)
-    mask = _read(segmented.final_mask).data > 0
-    from_mni = sitk.ReadTransform(str(normalised.from_mni))
-    mni_mask = _read(normalised.mni_lesion_mask).data > 0
-    x_mm = _mni_x(image, from_mni)
-    side = lesion_side(mask, x_mm)
-    mca_ml = _mca_ml(mask, image, from_mni) if mask.any() else None
-    left, right = _ventricles(image, brain.data > 0, mask, x_mm, from_mni)
-    ipsi, contra = {"left": (left, right), "right": (right, left)}.get(side, (None, None))
-    lesion_ml = lesion_volume_ml(mask, image.affine)
-    found = bool(mask.any())
-    template_affine = load_template().affine
-    volumes = LesionVolumes(
-        participant_id=session.participant_id,
-        session_id=session.session_id,
-        status="ok" if found else "no_lesion_found",
-        days_from_onset=session.days_from_onset,
-        days_from_infusion=session.days_from_infusion,
-        source="manual" if segmented.source == "manual" else "auto",
-        side=side,
-        lesion_ml=lesion_ml if found else None,
-        lesion_ml_lower=segmented.lesion_ml_lower if found else None,
-        lesion_ml_upper=segmented.lesion_ml_upper if found else None,
-        lesion_mni_ml=lesion_volume_ml(mni_mask, template_affine) if found else None,
-        mca_ml=mca_ml,
-        mca_fraction=mca_ml / lesion_ml if mca_ml is not None else None,
-        mca_territory_percent=_territory_percent(mni_mask, side),
-        n_components=count_components(mask) if found else None,
-        brain_ml=lesion_volume_ml(brain.data > 0, image.affine),
-        ventricle_ipsi_ml=ipsi,
-        ventricle_contra_ml=contra,
-    )
     return VisitResult(
         participant_id=session.participant_id,
         session_id=session.session_id,
-        volumes=volumes,
+        volumes=_volumes(normalised),
         reference_suffix=prepared.reference_suffix,
         preproc=prepared.preproc,
         brain_mask=prepared.brain_mask,
@@ -95,12 +64,45 @@ def measure_visit(normalised: NormalisedVisit, *, folder: Path) -> VisitResult:
     )
 
 
-def _read(path: Path) -> Volume:
-    """Read a mask of the program's own, which may be empty."""
-    import nibabel as nib
-
-    image = nib.load(path)
-    return Volume(np.asarray(image.dataobj, np.float32), image.affine)
+def _volumes(normalised: NormalisedVisit) -> LesionVolumes:
+    """Measure infarct, brain and ventricles; what an absent infarct cannot have stays None."""
+    segmented, prepared = normalised.segmented, normalised.segmented.prepared
+    session = prepared.session
+    image, brain = load_image(prepared.preproc), load_own_mask(prepared.brain_mask)
+    mask = load_own_mask(segmented.final_mask)
+    from_mni = sitk.ReadTransform(str(normalised.from_mni))
+    x_mm = _mni_x(image, from_mni)
+    side = lesion_side(mask, x_mm)
+    left, right = _ventricles(image, brain, mask, x_mm, from_mni)
+    ipsi, contra = {"left": (left, right), "right": (right, left)}.get(side, (None, None))
+    volumes = LesionVolumes(
+        participant_id=session.participant_id,
+        session_id=session.session_id,
+        status="no_lesion_found",
+        days_from_onset=session.days_from_onset,
+        days_from_infusion=session.days_from_infusion,
+        source="manual" if segmented.source == "manual" else "auto",
+        side=side,
+        brain_ml=lesion_volume_ml(brain, image.affine),
+        ventricle_ipsi_ml=ipsi,
+        ventricle_contra_ml=contra,
+    )
+    if not mask.any():
+        return volumes
+    lesion_ml, mca_ml = lesion_volume_ml(mask, image.affine), _mca_ml(mask, image, from_mni)
+    mni_mask = load_own_mask(normalised.mni_lesion_mask)
+    return replace(
+        volumes,
+        status="ok",
+        lesion_ml=lesion_ml,
+        lesion_ml_lower=segmented.lesion_ml_lower,
+        lesion_ml_upper=segmented.lesion_ml_upper,
+        lesion_mni_ml=lesion_volume_ml(mni_mask, load_template().affine),
+        mca_ml=mca_ml,
+        mca_fraction=mca_ml / lesion_ml,
+        mca_territory_percent=_territory_percent(mni_mask, side),
+        n_components=count_components(mask),
+    )
 
 
 def _mni_x(image: Volume, from_mni: sitk.Transform) -> NDArray[np.float32]:
@@ -145,14 +147,9 @@ def _ventricles(
     template = load_template()
     room = ventricle_room(template.csf, template.affine).astype(np.float32)
     here = resample(Volume(room, template.affine), image, from_mni) >= 0.5
-    priors = np.stack(
-        [
-            resample(Volume(m, template.affine), image, from_mni)[brain]
-            for m in (template.gm, template.wm, template.csf)
-        ],
-        axis=1,
-    )
-    priors = priors.astype(float) + 0.01
+    tissues = (Volume(part, template.affine) for part in (template.gm, template.wm, template.csf))
+    carried = [resample(tissue, image, from_mni)[brain] for tissue in tissues]
+    priors = np.stack(carried, axis=1).astype(float) + 0.01
     priors /= priors.sum(axis=1, keepdims=True)
     model = fit_tissues(image.data[brain][::8, None].astype(float), priors[::8])
     fluid = fluid_mask(image, brain, model)

@@ -22,8 +22,7 @@ from mripipe.core.tissue import fit_tissues
 from mripipe.core.ventricles import fluid_mask
 from mripipe.model.settings import Level, RegistrationSettings
 from mripipe.model.stages import AlignedVisits, NormalisedVisit, SegmentedVisit
-from mripipe.steps.lesion import read_rough_map
-from mripipe.steps.load import load_image, save_image
+from mripipe.steps.load import load_image, load_own_mask, load_rough_map, save_image
 from mripipe.steps.transforms import resample, write_transform
 
 GRID_STEP = 2
@@ -71,28 +70,22 @@ def normalise_visit(
     """
     template = load_template()
     prepared = segmented.prepared
-    image, brain = load_image(prepared.preproc), load_image(prepared.brain_mask)
-    lesion = Volume(_mask(segmented.final_mask), image.affine)
-    rough = read_rough_map(prepared)
+    image, rough = load_image(prepared.preproc), load_rough_map(prepared)
+    brain, lesion = (
+        Volume(load_own_mask(path).astype(np.float32), image.affine)
+        for path in (prepared.brain_mask, segmented.final_mask)
+    )
     filled, unfilled = fill_lesion(image, lesion.data > 0, brain.data > 0, rough)
     stripped = Volume(np.where(_near(brain), filled.data, 0.0).astype(np.float32), image.affine)
     matrix = _affine_of(prepared.session.session_id, aligned)
     found = _deform(stripped, lesion, unfilled, matrix, rough, prepared.reference_suffix, template, settings)
     coarse = _coarse_affine(template)
-    forward = sitk.CompositeTransform(
-        [affine_transform(matrix), displacement_transform(found.displacement, coarse)]
-    )
-    inverse = invert_field(found.displacement, coarse)
-    backward = sitk.CompositeTransform(
-        [displacement_transform(inverse, coarse), affine_transform(np.linalg.inv(matrix))]
-    )
+    forward, backward = _both_ways(found, coarse)
     grid = Volume(template.t1, template.affine)
     moved = resample(image, grid, forward, cubic=True)
     probability = resample(lesion, grid, forward)
     jacobian = jacobian_determinant(found.displacement, coarse)[template.mask[_coarse_part()]]
-    fit = _fit(
-        Volume(moved, template.affine), resample(brain, grid, forward), probability, prepared, template
-    )
+    fit = _fit(Volume(moved, template.affine), resample(brain, grid, forward), probability, template)
     return NormalisedVisit(
         segmented=segmented,
         to_mni=write_transform(forward, folder / "to_mni.h5"),
@@ -113,15 +106,19 @@ def normalise_visit(
         jacobian_max=float(jacobian.max()),
         tissue_dice=fit.tissue_dice,
         correlation=fit.correlation,
-        warnings=_warnings(fit, float(jacobian.min())),
+        warnings=(*aligned.warnings, *_warnings(fit, float(jacobian.min()))),
     )
 
 
-def _mask(path: Path) -> NDArray[np.float32]:
-    """Read a mask that may be empty."""
-    import nibabel as nib
-
-    return np.asarray(nib.load(path).dataobj, np.float32)
+def _both_ways(
+    found: Deformation, coarse: NDArray[np.floating]
+) -> tuple[sitk.CompositeTransform, sitk.CompositeTransform]:
+    """Return the transforms of MNI points to native points and back; the one listed last comes first."""
+    forward = sitk.CompositeTransform(
+        [affine_transform(found.matrix), displacement_transform(found.displacement, coarse)]
+    )
+    inverse = displacement_transform(invert_field(found.displacement, coarse), coarse)
+    return forward, sitk.CompositeTransform([inverse, affine_transform(np.linalg.inv(found.matrix))])
 
 
 def _near(brain: Volume) -> NDArray[np.bool_]:
@@ -141,7 +138,7 @@ def _coarse_part() -> tuple[slice, slice, slice]:
     return part, part, part
 
 
-def _coarse_affine(template: Template) -> NDArray[np.floating]:
+def _coarse_affine(template: Template) -> NDArray[np.float64]:
     return np.asarray(template.affine @ np.diag([GRID_STEP, GRID_STEP, GRID_STEP, 1.0]))
 
 
@@ -180,7 +177,6 @@ def _fit(
     moved: Volume,
     brain: NDArray[np.float32],
     lesion: NDArray[np.float32],
-    prepared: object,
     template: Template,
 ) -> _Fit:
     """Compare the carried image with the template outside the infarct."""
@@ -190,9 +186,8 @@ def _fit(
     model = fit_tissues(moved.data[judged][::8, None].astype(float), priors[::8].astype(float))
     tissue = judged & ~fluid_mask(moved, judged, model)
     wanted = judged & (template.gm + template.wm >= 0.5)
-    dice = (
-        2.0 * np.count_nonzero(tissue & wanted) / max(1, np.count_nonzero(tissue) + np.count_nonzero(wanted))
-    )
+    both = np.count_nonzero(tissue) + np.count_nonzero(wanted)
+    dice = 2.0 * np.count_nonzero(tissue & wanted) / max(1, int(both))
     correlation = np.corrcoef(moved.data[judged], template.t1[judged])[0, 1]
     return _Fit(float(dice), float(correlation))
 
