@@ -1,0 +1,437 @@
+"""The Python door: one visit from images, one participant from a study, and measures of masks.
+
+Images are paths or nibabel images, and come back as nibabel images in memory. Errors are those of
+`mripipe.errors`, in one line that names the image.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, cast
+
+import nibabel as nib
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from mripipe.bids.nifti import check_length, parse_header, read_bytes
+from mripipe.bids.reader import read_study
+from mripipe.core.agreement import Agreement
+from mripipe.core.agreement import agreement as compare_masks
+from mripipe.core.grid import axis_codes, reorient, same_grid
+from mripipe.core.volumetry import lesion_volume_ml
+from mripipe.errors import InputError, RequestError
+from mripipe.model.results import LesionVolumes, NormalisationQuality, Side, Source, SubjectResult
+from mripipe.model.settings import LesionSettings, Settings
+from mripipe.model.study import Scan, Session, Study, Subject
+from mripipe.steps.anatomical import prepare_visit
+from mripipe.steps.lesion import segment_visit
+from mripipe.steps.load import load_mask
+from mripipe.steps.longitudinal import align_visits
+from mripipe.steps.measure import measure_visit
+from mripipe.steps.normalisation import normalise_visit
+
+if TYPE_CHECKING:
+    from mripipe.model.results import VisitResult
+    from mripipe.model.stages import SegmentedVisit
+
+__all__ = [
+    "LesionResult",
+    "SessionResult",
+    "VolumeInterval",
+    "agreement",
+    "lesion_volume",
+    "process_session",
+    "process_subject",
+    "read_study",
+    "segment_lesion",
+]
+
+Image: TypeAlias = str | os.PathLike[str] | nib.Nifti1Image
+"""A path (NIfTI-1, NIfTI-2 or MGH, packed or not) or a nibabel NIfTI image."""
+
+HEADER_BYTES = 544
+"""Holds the header of every format that is read."""
+
+PARTICIPANT, SESSION = "sub-1", "ses-1"
+"""Names in the results of images that belong to no study."""
+
+
+class VolumeInterval(NamedTuple):
+    """How far a volume may be off because the infarct's border is uncertain."""
+
+    lower_ml: float
+    upper_ml: float
+
+
+@dataclass(frozen=True, eq=False)
+class LesionResult:
+    """The infarct of one visit, on the grid of its reference image."""
+
+    status: Literal["ok", "no_lesion_found"]
+    mask: nib.Nifti1Image
+    """1 in the infarct (X, Y, Z)."""
+    probability: nib.Nifti1Image
+    """0 to 1 (X, Y, Z)."""
+    volume_ml: float | None
+    """None where no infarct was found."""
+    interval: VolumeInterval | None
+    """Of the volume, in mL."""
+    side: Side
+    """Of the person's brain; ``none`` where no infarct was found."""
+    source: Source
+    """``manual`` where an expert mask was given, else ``auto``."""
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class SessionResult:
+    """Everything made of one visit's images."""
+
+    volumes: LesionVolumes
+    """Status, side, and all volumes in mL; its participant and session are placeholders."""
+    reference_suffix: str
+    """``T1w``, ``T2w`` or ``FLAIR``: the image whose grid is the native one."""
+    mask: nib.Nifti1Image
+    """Infarct that was used, native grid."""
+    probability: nib.Nifti1Image
+    """Of infarct, 0 to 1, native grid."""
+    preproc: nib.Nifti1Image
+    """Bias-corrected reference image, native grid."""
+    brain_mask: nib.Nifti1Image
+    """Brain with infarct, ventricles and sulci, native grid."""
+    mni_image: nib.Nifti1Image
+    """Reference image in MNI152NLin2009aSym, 1 mm."""
+    mni_mask: nib.Nifti1Image
+    """Infarct in MNI152NLin2009aSym, 1 mm."""
+    to_mni: sitk.Transform
+    """Resamples native images onto MNI: maps MNI points to native points, LPS mm as always in ITK."""
+    from_mni: sitk.Transform
+    """Resamples MNI images onto the native grid: maps native points to MNI points, LPS mm."""
+    quality: NormalisationQuality
+    """How well the visit fits the template."""
+    flair: nib.Nifti1Image | None = None
+    """Bias-corrected FLAIR on its own grid, where one was given beside the reference image."""
+    flair_to_reference: sitk.Transform | None = None
+    """Resamples the FLAIR onto the reference image: maps reference points to FLAIR points, LPS mm."""
+    warnings: tuple[str, ...] = ()
+
+
+def process_session(
+    t1w: Image | None = None,
+    flair: Image | None = None,
+    *,
+    t2w: Image | None = None,
+    lesion_mask: Image | None = None,
+    settings: Settings | None = None,
+) -> SessionResult:
+    """Process the images of one visit: brain, infarct, way to MNI and back, volumes.
+
+    Takes some minutes at 1 mm. For visits of one person use `process_subject`, which aligns them.
+
+    Parameters
+    ----------
+    t1w, flair, t2w : path or nibabel image, optional
+        The T1w, failing that the T2w, failing that the FLAIR, is the reference image; one is needed. A FLAIR
+        beside another image helps to find the infarct.
+    lesion_mask : path or nibabel image, optional
+        Expert mask on the reference image's grid or the FLAIR's; without one the infarct is searched for.
+    settings : Settings, optional
+        From `mripipe.model.settings`.
+
+    Raises
+    ------
+    RequestError
+        No image is given, or something that is neither a path nor a NIfTI image.
+    InputError
+        An image or mask is unfit for use.
+
+    Examples
+    --------
+    A visit takes more than a minute at any resolution, since the template's is always 1 mm.
+
+    >>> import mripipe
+    >>> visit = mripipe.process_session("T1w.nii.gz", "FLAIR.nii.gz")  # doctest: +SKIP
+    >>> visit.volumes.side, round(visit.volumes.lesion_ml)  # doctest: +SKIP
+    ('left', 71)
+
+    """
+    chosen = settings or Settings()
+    with TemporaryDirectory(prefix="mripipe-") as name:
+        folder = Path(name)
+        session = _session(folder, {"T1w": t1w, "T2w": t2w, "FLAIR": flair}, lesion_mask)
+        segmented = segment_visit(
+            prepare_visit(session, folder=folder), settings=chosen.lesion, folder=folder
+        )
+        aligned = align_visits((segmented,), settings=chosen.registration, folder=folder)
+        normalised = normalise_visit(segmented, aligned, settings=chosen.registration, folder=folder)
+        return _in_memory(measure_visit(normalised, folder=folder))
+
+
+def process_subject(
+    subject: Subject,
+    out_dir: str | os.PathLike[str],
+    *,
+    settings: Settings | None = None,
+    work_dir: str | os.PathLike[str] | None = None,
+    nprocs: int | None = None,
+) -> SubjectResult:
+    """Process all visits of one participant as ``mripipe run`` does, and publish files, report and tables.
+
+    What is done and unchanged is not done again, and participants that are in the folder already stay.
+
+    Parameters
+    ----------
+    subject : Subject
+        From `read_study`.
+    out_dir : path
+        Made if need be.
+    settings : Settings, optional
+        From `mripipe.model.settings`.
+    work_dir : path, optional
+        For intermediate files; ``work`` in `out_dir` where not given.
+    nprocs : int, optional
+        Steps at the same time; as many as there are processors where not given.
+
+    Returns
+    -------
+    SubjectResult
+        Visits in time order, with paths in `out_dir`. A visit that failed has ``error``, one line, and stops
+        no other.
+
+    Raises
+    ------
+    RequestError
+        No visit has an image; a folder cannot be made, or another run is at work in it.
+    ProcessingError
+        A file cannot be written.
+
+    Examples
+    --------
+    Processes whole visits, which takes minutes.
+
+    >>> import mripipe
+    >>> study = mripipe.read_study("bids/")  # doctest: +SKIP
+    >>> result = mripipe.process_subject(study.subject("001"), "out/")  # doctest: +SKIP
+    >>> [visit.volumes.lesion_ml for visit in result.visits]  # doctest: +SKIP
+    [84.2, 79.9, 75.1]
+
+    """
+    # nipype takes a second to load, which the other functions do without.
+    from mripipe.interfaces.engine import Execution
+    from mripipe.workflows.run import run_participants
+
+    target = Path(out_dir)
+    outcome = run_participants(
+        Study(_root_of(subject), (subject,)),
+        target,
+        work_dir=Path(work_dir) if work_dir is not None else target / "work",
+        settings=settings or Settings(),
+        execution=Execution() if nprocs is None else Execution(nprocs=nprocs),
+    )
+    return outcome.subjects[0]
+
+
+def segment_lesion(
+    t1w: Image | None = None,
+    flair: Image | None = None,
+    *,
+    t2w: Image | None = None,
+    settings: LesionSettings | None = None,
+) -> LesionResult:
+    """Find the infarct of one visit; images as for `process_session`, whose way to MNI this does without.
+
+    Raises
+    ------
+    RequestError
+        No image is given, or something that is neither a path nor a NIfTI image.
+    InputError
+        An image is unfit for use.
+
+    Examples
+    --------
+    Takes about a minute.
+
+    >>> import mripipe
+    >>> found = mripipe.segment_lesion("T1w.nii.gz", "FLAIR.nii.gz")  # doctest: +SKIP
+    >>> found.side, round(found.volume_ml), round(found.interval.upper_ml)  # doctest: +SKIP
+    ('left', 71, 78)
+
+    """
+    with TemporaryDirectory(prefix="mripipe-") as name:
+        folder = Path(name)
+        session = _session(folder, {"T1w": t1w, "T2w": t2w, "FLAIR": flair}, None)
+        prepared = prepare_visit(session, folder=folder)
+        return _lesion(segment_visit(prepared, settings=settings or LesionSettings(), folder=folder))
+
+
+def lesion_volume(mask: Image) -> float:
+    """Return the volume of a mask in mL, on its own grid; 0.0 for an empty one.
+
+    Parameters
+    ----------
+    mask : path or nibabel image
+        Whole numbers (all but 0 is lesion) or fractions (lesion from 0.5 on).
+
+    Raises
+    ------
+    RequestError
+        It is neither a path nor a NIfTI image.
+    InputError
+        It cannot be read, is not 3D, or has no voxel size or orientation.
+
+    Examples
+    --------
+    >>> import mripipe, nibabel as nib, numpy as np
+    >>> thick_slices = np.diag([1.0, 1.0, 4.0, 1.0])
+    >>> mripipe.lesion_volume(nib.Nifti1Image(np.ones((10, 10, 10), np.uint8), thick_slices))
+    4.0
+
+    """
+    data, affine = _read_mask(mask, "mask")
+    return lesion_volume_ml(data, affine)
+
+
+def agreement(reference: Image, test: Image) -> Agreement:
+    """Compare a mask with a reference: Dice, volumes in mL, HD95 in mm, lesion-wise F1.
+
+    Parameters
+    ----------
+    reference, test : path or nibabel image
+        On one grid; the axes may be stored in different orders. Values as for `lesion_volume`.
+
+    Returns
+    -------
+    mripipe.core.agreement.Agreement
+
+    Raises
+    ------
+    RequestError
+        One is neither a path nor a NIfTI image.
+    InputError
+        One cannot be read, or their grids differ.
+
+    Examples
+    --------
+    >>> import mripipe, nibabel as nib, numpy as np
+    >>> drawn = np.zeros((9, 9, 9), np.uint8)
+    >>> drawn[2:4, 2:4, 2:4] = 1
+    >>> grid = np.diag([1.0, 1.0, 3.0, 1.0])
+    >>> shifted = nib.Nifti1Image(np.roll(drawn, 1, axis=2), grid)
+    >>> found = mripipe.agreement(nib.Nifti1Image(drawn, grid), shifted)
+    >>> found.dice, found.hd95_mm, found.volume_difference_ml
+    (0.5, 3.0, 0.0)
+
+    """
+    first, affine = _read_mask(reference, "reference")
+    second, other = _read_mask(test, "test")
+    second, other = reorient(second, other, codes=axis_codes(affine))
+    if not same_grid(first.shape, affine, second.shape, other):
+        raise InputError(
+            f"{_name(test, 'test')}: lies on another grid than {_name(reference, 'reference')} "
+            f"({second.shape} voxels, expected {first.shape}, in the same place); resample one onto the other"
+        )
+    return compare_masks(first, second, affine)
+
+
+def _name(image: Image, name: str) -> str:
+    return f"{name}.nii" if isinstance(image, nib.Nifti1Image) else Path(image).name
+
+
+def _as_path(image: Image, folder: Path, name: str) -> Path:
+    """Return an image's path; one in memory is written, so that all pass the same checks."""
+    if isinstance(image, nib.Nifti1Image):
+        path = folder / f"{name}.nii"
+        # Not to_filename, which would make the caller's image point to this file.
+        path.write_bytes(image.to_bytes())
+        return path
+    if isinstance(image, (str, os.PathLike)):
+        return Path(image).expanduser().absolute()
+    raise RequestError(f"{name}: expected a path or a nibabel NIfTI image, got {type(image).__name__}")
+
+
+def _session(folder: Path, images: Mapping[str, Image | None], lesion_mask: Image | None) -> Session:
+    """Make a visit of images, in a folder of their own for those in memory."""
+    given = folder / "given"
+    given.mkdir()
+    scans = tuple(
+        Scan(_as_path(image, given, suffix), suffix) for suffix, image in images.items() if image is not None
+    )
+    if not scans:
+        raise RequestError("no image given: a T1w, T2w or FLAIR is needed")
+    mask = _as_path(lesion_mask, given, "lesion_mask") if lesion_mask is not None else None
+    return Session(PARTICIPANT, SESSION, scans=scans, lesion_mask=mask)
+
+
+def _root_of(subject: Subject) -> Path:
+    """Return the dataset that a participant was read from."""
+    scans = [scan.path for session in subject.sessions for scan in session.scans]
+    for folder in scans[0].parents if scans else ():
+        if folder.name == subject.participant_id:
+            return folder.parent
+    raise RequestError(f"{subject.participant_id}: no visit has an image in a BIDS dataset; nothing to do")
+
+
+def _read_image(path: Path) -> nib.Nifti1Image:
+    """Read an image whole, for its file will be gone."""
+    stored = nib.load(path)
+    return nib.Nifti1Image(np.asarray(stored.dataobj), stored.affine, stored.header)
+
+
+def _read_mask(mask: Image, name: str) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """Return a mask, which may be empty, and its affine."""
+    with TemporaryDirectory(prefix="mripipe-") as folder:
+        path = _as_path(mask, Path(folder), name)
+        raw = read_bytes(path)
+        header = parse_header(raw[:HEADER_BYTES], path.name)
+        check_length(header, len(raw), path.name)
+        if len(header.shape) == 3 and not np.any(header.raw.data_from_fileobj(BytesIO(raw))):
+            # An expert mask must not be empty; one that is only measured may be.
+            return np.zeros(header.shape, dtype=bool), header.affine
+        return load_mask(path, {name: (header.shape, header.affine)}).data, header.affine
+
+
+def _lesion(segmented: SegmentedVisit) -> LesionResult:
+    found = segmented.lesion_ml > 0
+    return LesionResult(
+        status="ok" if found else "no_lesion_found",
+        mask=_read_image(segmented.final_mask),
+        probability=_read_image(segmented.probability),
+        volume_ml=segmented.lesion_ml if found else None,
+        interval=VolumeInterval(segmented.lesion_ml_lower, segmented.lesion_ml_upper) if found else None,
+        side=cast(Side, segmented.side),
+        source=cast(Source, segmented.source),
+        warnings=(*segmented.prepared.warnings, *segmented.warnings),
+    )
+
+
+def _in_memory(visit: VisitResult) -> SessionResult:
+    """Read all files of a visit."""
+
+    def image(path: Path | None) -> nib.Nifti1Image:
+        return _read_image(cast(Path, path))
+
+    def transform(path: Path | None) -> sitk.Transform:
+        return sitk.ReadTransform(str(path))
+
+    return SessionResult(
+        volumes=visit.volumes,
+        reference_suffix=cast(str, visit.reference_suffix),
+        mask=image(visit.lesion_mask),
+        probability=image(visit.lesion_probability),
+        preproc=image(visit.preproc),
+        brain_mask=image(visit.brain_mask),
+        mni_image=image(visit.mni_image),
+        mni_mask=image(visit.mni_lesion_mask),
+        to_mni=transform(visit.to_mni),
+        from_mni=transform(visit.from_mni),
+        quality=cast(NormalisationQuality, visit.quality),
+        flair=image(visit.flair) if visit.flair is not None else None,
+        flair_to_reference=transform(visit.flair_to_reference) if visit.flair_to_reference else None,
+        warnings=visit.warnings,
+    )
