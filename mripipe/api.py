@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, cast
 
 import nibabel as nib
 import numpy as np
@@ -379,7 +379,7 @@ def _root_of(subject: Subject) -> Path:
 
 def _read_image(path: Path) -> nib.Nifti1Image:
     """Read an image whole, for its file will be gone."""
-    stored = nib.load(path)
+    stored: Any = nib.load(path)
     return nib.Nifti1Image(np.asarray(stored.dataobj), stored.affine, stored.header)
 
 
@@ -417,7 +417,7 @@ def _in_memory(visit: VisitResult) -> SessionResult:
         return _read_image(cast(Path, path))
 
     def transform(path: Path | None) -> sitk.Transform:
-        return sitk.ReadTransform(str(path))
+        return cast(sitk.Transform, sitk.ReadTransform(str(path)))
 
     return SessionResult(
         volumes=visit.volumes,
