@@ -22,17 +22,20 @@ from mripipe.core.tissue import fit_tissues
 from mripipe.core.ventricles import fluid_mask
 from mripipe.model.settings import Level, RegistrationSettings
 from mripipe.model.stages import AlignedVisits, NormalisedVisit, SegmentedVisit
-from mripipe.steps.load import load_image, load_own_mask, load_rough_map, save_image
+from mripipe.steps.load import load_image, load_own_mask, save_image
 from mripipe.steps.transforms import resample, write_transform
 
 GRID_STEP = 2
 """Every other template voxel: the field is smoother than that, and a file of it is small."""
-ITERATIONS: dict[Level, str] = {"fast": "40x20x0", "standard": "60x60x40"}
-"""At 8, 4 and 2 mm."""
+ITERATIONS: dict[Level, tuple[str, str]] = {
+    "fast": ("40x0x0", "40x20x0"),
+    "standard": ("60x40x0", "40x40x20"),
+}
+"""At 8, 4 and 2 mm, of the first pass and the second."""
 SMOOTHING = "3vox 0.5vox"
 RIM_VOXELS = 1
 """Background that is compared, in coarse voxels: a wide one would rule the step size."""
-LESION_RIM_VOXELS = 1
+LESION_RIM_VOXELS = 2
 """Around the filled infarct, in coarse voxels, where nothing is compared."""
 LOW_DICE = 0.85
 """Tissue overlap outside the infarct below which a visit is flagged: an affine alone reaches about 0.8."""
@@ -70,15 +73,15 @@ def normalise_visit(
     """
     template = load_template()
     prepared = segmented.prepared
-    image, rough = load_image(prepared.preproc), load_rough_map(prepared)
+    image = load_image(prepared.preproc)
     brain, lesion = (
         Volume(load_own_mask(path).astype(np.float32), image.affine)
         for path in (prepared.brain_mask, segmented.final_mask)
     )
-    filled, unfilled = fill_lesion(image, lesion.data > 0, brain.data > 0, rough)
-    stripped = Volume(np.where(_near(brain), filled.data, 0.0).astype(np.float32), image.affine)
     matrix = _affine_of(prepared.session.session_id, aligned)
-    found = _deform(stripped, lesion, unfilled, matrix, rough, prepared.reference_suffix, template, settings)
+    found = _fill_and_deform(
+        image, brain, lesion, matrix, prepared.reference_suffix, template, settings.level
+    )
     coarse = _coarse_affine(template)
     forward, backward = _both_ways(found, coarse)
     grid = Volume(template.t1, template.affine)
@@ -142,33 +145,59 @@ def _coarse_affine(template: Template) -> NDArray[np.float64]:
     return np.asarray(template.affine @ np.diag([GRID_STEP, GRID_STEP, GRID_STEP, 1.0]))
 
 
+def _fill_and_deform(
+    image: Volume,
+    brain: Volume,
+    lesion: Volume,
+    matrix: NDArray[np.floating],
+    suffix: str,
+    template: Template,
+    level: Level,
+) -> Deformation:
+    """Fill and register twice: the first filling mirrors by the affine alone, the second by the first result.
+
+    A map that had seen the dark infarct would have shrunk it, and mirrored too little into it.
+    """
+    coarse = _coarse_affine(template)
+    still = np.zeros((*template.mask[_coarse_part()].shape, 3), np.float32)
+    found = Deformation(still, np.asarray(matrix, float))
+    near = _near(brain)
+    passes = ITERATIONS[level] if lesion.data.any() else ITERATIONS[level][-1:]
+    for iterations in passes:
+        known = RoughMap(found.matrix, found.displacement, coarse)
+        filled, unfilled = fill_lesion(image, lesion.data > 0, brain.data > 0, known)
+        stripped = Volume(np.where(near, filled.data, 0.0).astype(np.float32), image.affine)
+        found = _deform(stripped, lesion, unfilled, known, suffix, template, iterations)
+    return found
+
+
 def _deform(
     image: Volume,
     lesion: Volume,
     unfilled: NDArray[np.bool_],
-    matrix: NDArray[np.floating],
-    rough: RoughMap,
+    known: RoughMap,
     suffix: str,
     template: Template,
-    settings: RegistrationSettings,
+    iterations: str,
 ) -> Deformation:
-    """Register the filled brain; the infarct, carried by the rough map, is left out of the comparison."""
+    """Register the filled brain; the infarct, carried by what is known so far, is left out of the comparison."""
     picture = in_contrast_of(suffix, template.t1, template.gm, template.wm, template.csf)
     part, affine = _coarse_part(), _coarse_affine(template)
     smooth = gaussian_filter(picture, GRID_STEP / 4.0)[part]
     region = binary_dilation(template.mask[part], iterations=RIM_VOXELS)
     rim = LESION_RIM_VOXELS
+    # Where the other side could not fill it, the infarct itself is still there: keep further away.
     for left_out, extra in ((lesion.data > 0, 0), (unfilled, rim)):
         if left_out.any():
             there = Volume(left_out.astype(np.float32), lesion.affine)
-            carried = pull_to_template(there, rough, region.shape, affine, then=np.eye(4), outside=0.0) >= 0.5
+            carried = pull_to_template(there, known, region.shape, affine, then=np.eye(4), outside=0.0) >= 0.5
             region &= ~binary_dilation(carried, iterations=rim + extra)
     return register_deformable(
         Volume(smooth, affine),
         image,
-        matrix,
+        known.matrix,
         fixed_mask=region,
-        iterations=ITERATIONS[settings.level],
+        iterations=iterations,
         smoothing=SMOOTHING,
     )
 
