@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
+from scipy.ndimage import affine_transform
 
 from mripipe.core.grid import Volume
 from mripipe.core.itk import to_itk
@@ -32,7 +33,8 @@ def correct_bias(image: Volume, mask: NDArray[np.bool_]) -> Volume:
         On the same grid; the field's geometric mean over the mask is 1.
 
     """
-    small = to_itk(to_isotropic(image, WORKING_MM))
+    coarse = to_isotropic(image, WORKING_MM)
+    small = to_itk(coarse)
     region = to_itk(to_isotropic(Volume(mask.astype(np.float32), image.affine), WORKING_MM)) > 0.5
     region = sitk.And(region, sitk.Cast(small > 0, sitk.sitkUInt8))
     n4 = sitk.N4BiasFieldCorrectionImageFilter()
@@ -41,7 +43,12 @@ def correct_bias(image: Volume, mask: NDArray[np.bool_]) -> Volume:
     n4.SetMaximumNumberOfIterations(ITERATIONS)
     n4.SetNumberOfControlPoints(CONTROL_POINTS)
     n4.Execute(small, region)
-    log_field = n4.GetLogBiasFieldAsImage(to_itk(image))
-    field = sitk.GetArrayFromImage(log_field).transpose(2, 1, 0)
+    # Asked for the field on another grid, N4 lays its spline along that grid's axes, wherever they point: it is
+    # taken on the grid it was fitted on and carried over from there.
+    log_field = sitk.GetArrayFromImage(n4.GetLogBiasFieldAsImage(small)).transpose(2, 1, 0)
+    pull = np.linalg.inv(coarse.affine) @ image.affine
+    field = affine_transform(
+        log_field, pull[:3, :3], pull[:3, 3], output_shape=image.shape, order=1, mode="nearest"
+    )
     field = np.exp(np.clip(field - field[mask].mean(), -1.5, 1.5))
     return Volume((image.data / field).astype(np.float32), image.affine)

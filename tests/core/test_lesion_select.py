@@ -1,0 +1,78 @@
+"""Which pieces of a probability map are the infarct."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mripipe.core.lesion_select import select_infarct
+
+SHAPE = (80, 60, 50)
+"""The middle of the first axis is the midline."""
+
+
+def box(*slices: tuple[int, int]) -> np.ndarray:
+    mask = np.zeros(SHAPE, bool)
+    mask[tuple(slice(*ends) for ends in slices)] = True
+    return mask
+
+
+TERRITORY = box((5, 30), (10, 50), (10, 40)) | box((50, 75), (10, 50), (10, 40))
+MAIN = box((10, 28), (20, 40), (15, 30))
+"""5.4 mL at 1 mm."""
+
+
+def select(*masks: np.ndarray, voxel_ml: float = 1e-3) -> np.ndarray:
+    return select_infarct(np.any(masks, axis=0) * 0.9, TERRITORY, voxel_ml=voxel_ml)
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_main_piece_is_kept_on_either_side(flip):
+    mask = MAIN[::-1] if flip else MAIN
+    np.testing.assert_array_equal(select(mask), mask)
+
+
+def test_below_one_half_is_nothing():
+    assert not select_infarct(MAIN * 0.49, TERRITORY).any()
+    assert not select_infarct(np.zeros(SHAPE), TERRITORY).any()
+
+
+def test_volume_counts_not_voxels():
+    small = box((10, 22), (20, 32), (15, 30))
+    assert small.sum() == 2160
+    assert not select(small).any()
+    np.testing.assert_array_equal(select(small, voxel_ml=1.5e-3), small)
+
+
+def test_outside_the_territory_is_no_infarct_however_large():
+    assert not select(box((10, 28), (20, 40), (38, 50)), voxel_ml=5e-3).any()
+
+
+def test_the_piece_with_most_territory_is_the_main_one():
+    rival = box((10, 28), (40, 60), (30, 50))
+    assert rival.sum() > MAIN.sum()
+    away = box((52, 70), (20, 40), (15, 30))
+    kept = select(away, box((5, 26), (0, 16), (36, 50)))
+    np.testing.assert_array_equal(kept, away)
+
+
+def test_near_pieces_on_the_same_side_belong_to_it():
+    near, far = box((10, 28), (44, 50), (15, 30)), box((10, 28), (0, 4), (15, 30))
+    np.testing.assert_array_equal(select(MAIN, near, far), MAIN | near)
+
+
+def test_specks_do_not():
+    speck = box((10, 13), (42, 45), (15, 18))
+    np.testing.assert_array_equal(select(MAIN, speck), MAIN)
+
+
+def test_pieces_across_the_midline_do_not():
+    medial = box((20, 36), (20, 40), (15, 30))
+    across = box((41, 50), (20, 40), (15, 30))
+    np.testing.assert_array_equal(select(medial, across), medial)
+    np.testing.assert_array_equal(select(medial[::-1], across[::-1]), medial[::-1])
+
+
+def test_the_main_piece_may_bulge_over_the_midline():
+    bulging = box((12, 44), (20, 40), (15, 30))
+    np.testing.assert_array_equal(select(bulging), bulging)
