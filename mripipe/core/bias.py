@@ -43,7 +43,7 @@ def correct_bias(image: Volume, mask: NDArray[np.bool_]) -> Volume:
     n4.SetMaximumNumberOfIterations(ITERATIONS)
     n4.SetNumberOfControlPoints(CONTROL_POINTS)
     n4.Execute(small, region)
-    # Asked for the field on another grid, N4 lays its spline along that grid's axes, wherever they point: it is
+    # Asked for the field on another grid, N4 lays it along that grid's axes wherever they point: it is
     # taken on the grid it was fitted on and carried over from there.
     log_field = sitk.GetArrayFromImage(n4.GetLogBiasFieldAsImage(small)).transpose(2, 1, 0)
     pull = np.linalg.inv(coarse.affine) @ image.affine

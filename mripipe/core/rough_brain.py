@@ -86,7 +86,7 @@ def isolate_brain(image: Volume, *, sequence: str) -> Volume:
 
     """
     small = to_isotropic(image, GRID_MM)
-    brain = _rough_brain(small, sequence)
+    brain = _rough_brain(small, sequence) if small.data.max() > 0 else np.zeros(small.shape, bool)
     if not brain.any():
         raise ValueError(
             "image: expected a head, found no bright region of a brain's size; look at the image"

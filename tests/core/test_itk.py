@@ -58,4 +58,4 @@ def test_displacement_adds_in_ras_on_an_oblique_grid():
     field[2, 3, 4] = (4.0, -5.0, 6.0)
     point = affine[:3, :3] @ (2, 3, 4) + affine[:3, 3]
     moved = displacement_transform(field, affine).TransformPoint((point * (-1, -1, 1)).tolist())
-    np.testing.assert_allclose(np.array(moved) * (-1, -1, 1), point + (4.0, -5.0, 6.0), atol=1e-6)
+    np.testing.assert_allclose(np.array(moved) * (-1, -1, 1), point + np.array((4.0, -5.0, 6.0)), atol=1e-6)

@@ -13,7 +13,7 @@ DEVIATIONS = np.array([[6.0, 7.0], [5.0, 5.0], [5.0, 6.0]])
 
 
 def brain(*, infarct: float, misplaced: float = 0.1) -> tuple[np.ndarray, np.ndarray]:
-    """Return intensities and priors; a share of voxels is of another tissue than the template's, or infarct."""
+    """Return intensities and priors; some voxels are of another tissue than expected, or infarct."""
     rng = np.random.default_rng(1)
     expected = rng.choice(3, size=20000, p=[0.5, 0.4, 0.1])
     actual = np.where(rng.random(20000) < misplaced, rng.choice(3, size=20000), expected)
