@@ -1,0 +1,88 @@
+"""Infarct probability on a small symmetric head: either side, missing FLAIR, noise."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mripipe.core.lesion import lesion_probability, mean_field, tissue_priors
+
+SHAPE = (61, 66, 56)
+POINTS = np.moveaxis(np.indices(SHAPE), 0, -1) - (np.array(SHAPE) - 1) / 2
+RADIUS = np.linalg.norm(POINTS / (26.0, 29.0, 24.0), axis=-1)
+BRAIN = RADIUS < 1.0
+VENTRICLES = np.linalg.norm((np.abs(POINTS) - (5.0, 0.0, 0.0)) / (3.5, 9.0, 5.0), axis=-1) < 1
+FLUID = VENTRICLES | (BRAIN & (RADIUS > 0.95))
+WHITE = (RADIUS < 0.75) & ~FLUID
+GREY = BRAIN & ~WHITE & ~FLUID
+LEVELS = {"T1w": (70.0, 100.0, 25.0, 35.0), "FLAIR": (100.0, 80.0, 25.0, 170.0)}
+"""Grey matter, white matter, CSF, gliosis."""
+
+
+def ball(side: int) -> np.ndarray:
+    return BRAIN & ~FLUID & (np.linalg.norm(POINTS - (16.0 * side, 3.0, 2.0), axis=-1) < 8.0)
+
+
+def images(*kinds: str, lesion: np.ndarray, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    out = []
+    for kind in kinds:
+        grey, white, fluid, sick = LEVELS[kind]
+        image = np.select([lesion, FLUID, WHITE, GREY], [sick, fluid, white, grey], 0.0)
+        out.append((image + rng.normal(0.0, 5.0, SHAPE)).astype(np.float32))
+    return np.stack(out)
+
+
+def probability(pictures: np.ndarray, *kinds: str) -> np.ndarray:
+    priors = tissue_priors(*(m.astype(np.float32) for m in (GREY, WHITE, FLUID)))
+    return lesion_probability(pictures, kinds, BRAIN, priors, np.ones(SHAPE, bool))
+
+
+def dice(a: np.ndarray, b: np.ndarray) -> float:
+    return 2.0 * np.count_nonzero(a & b) / (np.count_nonzero(a) + np.count_nonzero(b))
+
+
+def test_priors_sum_to_one_and_rule_nothing_out():
+    priors = tissue_priors(*(m.astype(np.float32) for m in (GREY, WHITE, FLUID)))
+    assert priors.shape == (3, *SHAPE)
+    np.testing.assert_allclose(priors.sum(axis=0), 1.0, atol=1e-5)
+    assert priors.min() > 0
+    assert np.mean(priors[1][RADIUS < 0.6] > 0.5) > 0.7
+
+
+@pytest.mark.parametrize("side", [-1, 1])
+@pytest.mark.parametrize("kinds", [("T1w",), ("FLAIR",), ("T1w", "FLAIR")])
+def test_infarct_is_found_on_either_side(kinds, side):
+    found = probability(images(*kinds, lesion=ball(side)), *kinds)
+    assert found.dtype == np.float32
+    assert 0.0 <= found.min() <= found.max() <= 1.0
+    assert not found[~BRAIN].any()
+    assert dice(found > 0.5, ball(side)) > 0.75
+    assert np.mean(found[ball(-side)] > 0.5) < 0.02
+
+
+def test_a_healthy_head_has_next_to_none():
+    found = probability(images("T1w", "FLAIR", lesion=np.zeros(SHAPE, bool)), "T1w", "FLAIR")
+    assert np.mean(found[BRAIN] > 0.5) < 0.01
+
+
+def test_where_flair_was_not_scanned_the_t1_speaks_alone():
+    pictures = images("T1w", "FLAIR", lesion=ball(1))
+    pictures[1, :, :, 30:] = np.nan
+    found = probability(pictures, "T1w", "FLAIR")
+    assert np.isfinite(found).all()
+    assert dice(found > 0.5, ball(1)) > 0.7
+    assert np.mean(found[..., 30:][ball(1)[..., 30:]] > 0.5) > 0.5
+
+
+def test_neighbours_outvote_a_single_voxel_and_keep_a_region():
+    odds = np.full(SHAPE, -1.0, np.float32)
+    odds[30, 33, 28] = 3.0
+    odds[10:25, 25:45, 20:36] = 1.0
+    odds[17, 35, 28] = -3.0
+    found = mean_field(odds, BRAIN)
+    region = np.zeros(SHAPE, bool)
+    region[13:22, 28:42, 23:33] = True
+    assert found[30, 33, 28] < 0.5
+    assert (found[region & BRAIN] > 0.5).all()
+    assert not found[~BRAIN].any()
