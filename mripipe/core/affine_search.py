@@ -104,7 +104,7 @@ def search_affine(
     small = Volume(gaussian_filter(image.data, SEARCH_MM / 2.0 / zooms), image.affine)
     start = np.argwhere(image.data > 0).mean(axis=0) @ image.affine[:3, :3].T + image.affine[:3, 3]
     coarse = _pose_cost(small, points[::8], picture[::8], centre, start)
-    fine = _pose_cost(small, points, picture, centre, start)
+    fine = _pose_cost(small, points[::2], picture[::2], centre, start)
     options = {"xtol": 1e-2, "ftol": 1e-5, "maxiter": 12}
     found = minimize(fine, _best_start(coarse), method="Powell", options=options)
     return pose_matrix(found.x * PARAMETER_SCALES, centre, start)

@@ -13,7 +13,7 @@ from mripipe.core.rough_brain import to_isotropic
 
 WORKING_MM = 4.0
 """A receive field varies over centimetres, so it is estimated on a coarse grid."""
-ITERATIONS = (50, 40, 30)
+ITERATIONS = (40, 30, 20)
 CONTROL_POINTS = (4, 4, 4)
 """Control points of the coarsest spline: with three levels a knot every 3 cm or so."""
 

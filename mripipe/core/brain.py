@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt, map_coordinates
+from scipy.ndimage import affine_transform, distance_transform_edt, map_coordinates
 
 from mripipe.core.deformation import grid_points, invert_field, sample_field
 from mripipe.core.grid import Volume
@@ -58,6 +58,26 @@ def carry_probability(
     where = to_index[:3, :3] @ points + to_index[:3, 3:]
     carried = map_coordinates(values.astype(np.float32), where, order=1, mode="constant")
     return np.asarray(carried, np.float32).reshape(target.data.shape)
+
+
+def carry_mask(mask: NDArray[np.bool_], affine: Floats, matrix: Floats, target: Volume) -> NDArray[np.bool_]:
+    """Carry a mask to another grid by a matrix alone, as a probability cut at one half.
+
+    Parameters
+    ----------
+    mask : array of bool (X, Y, Z)
+        On a grid with ``affine``.
+    matrix : array (4, 4)
+        The mask's mm to the target's mm.
+    target : Volume
+        Whose grid to fill.
+
+    """
+    pull = np.linalg.inv(matrix @ affine) @ target.affine
+    carried = affine_transform(
+        mask.astype(np.float32), pull[:3, :3], pull[:3, 3], output_shape=target.shape, order=1
+    )
+    return np.asarray(carried >= 0.5)
 
 
 @dataclass(frozen=True)
@@ -120,8 +140,7 @@ def _without_scalp(
     part = (slice(None, None, GRID_STEP),) * 3
     core = distance_transform_edt(template_mask[part], sampling=GRID_STEP) > CORE_MM
     coarse = affine @ np.diag([GRID_STEP, GRID_STEP, GRID_STEP, 1.0])
-    still = np.zeros((2, 2, 2, 3), np.float32)
-    sure = carry_probability(core.astype(np.float32), coarse, matrix, still, np.eye(4), isolated) > 0.5
+    sure = carry_mask(core, coarse, matrix, isolated)
     raw = to_isotropic(image, float(isolated.voxel_sizes_mm[0])).data
     data = np.where(sure, np.clip(raw, 0.0, isolated.data.max()), isolated.data)
     return Volume(data.astype(np.float32), isolated.affine)

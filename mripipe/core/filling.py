@@ -19,9 +19,11 @@ EDGE_MM = 1.5
 """Width over which the filling fades in, so that it has no edge of its own."""
 
 
-def mirrored_indices(image: Volume, rough: RoughMap) -> NDArray[np.floating]:
-    """Return where each voxel's mirror image lies, as voxel indices (3, N) of the same grid, in C order."""
-    points = template_points(image, rough) * MIRROR
+def mirrored_indices(
+    image: Volume, rough: RoughMap, region: NDArray[np.bool_] | None = None
+) -> NDArray[np.floating]:
+    """Return where the mirror images of voxels lie, all or a region's, as indices (3, N) of the same grid."""
+    points = template_points(image, rough, region) * MIRROR
     points = points + sample_field(rough.displacement, rough.affine, points)
     index = np.linalg.inv(image.affine) @ rough.matrix
     return np.asarray(index[:3, :3] @ points + index[:3, 3:])
@@ -49,12 +51,17 @@ def fill_lesion(
     """
     if not lesion.any():
         return image, np.zeros(lesion.shape, bool)
-    where = mirrored_indices(image, rough)
-    mirrored = map_coordinates(image.data, where, order=1, mode="nearest").reshape(image.shape)
-    sound = (brain & ~lesion).astype(np.float32)
-    usable = map_coordinates(sound, where, order=1, mode="constant").reshape(image.shape) > 0.5
     blur = EDGE_MM / voxel_sizes_mm(image.affine)
     # Half the width inside, half outside: the weight reaches one at the lesion's own edge.
-    weight = np.clip(2.0 * gaussian_filter(lesion.astype(np.float32), blur), 0.0, 1.0) * usable
-    data = (1.0 - weight) * image.data + weight * mirrored
-    return Volume(data.astype(np.float32), image.affine), lesion & ~usable
+    weight = np.clip(2.0 * gaussian_filter(lesion.astype(np.float32), blur), 0.0, 1.0)
+    region = weight > 0
+    where = mirrored_indices(image, rough, region)
+    mirrored = map_coordinates(image.data, where, order=1, mode="nearest")
+    sound = (brain & ~lesion).astype(np.float32)
+    usable = map_coordinates(sound, where, order=1, mode="constant") > 0.5
+    share = weight[region] * usable
+    data = image.data.astype(np.float32)
+    data[region] = (1.0 - share) * data[region] + share * mirrored
+    unfilled = np.zeros(lesion.shape, bool)
+    unfilled[region] = ~usable
+    return Volume(data, image.affine), lesion & unfilled

@@ -11,7 +11,7 @@ from scipy.ndimage import binary_dilation
 from mripipe.atlases.template import Template, load_template
 from mripipe.core.affine_search import in_contrast_of, search_affine
 from mripipe.core.bias import correct_bias
-from mripipe.core.brain import carry_probability, extract_brain
+from mripipe.core.brain import carry_mask, extract_brain
 from mripipe.core.coregistration import register_sequence
 from mripipe.core.grid import Volume
 from mripipe.core.itk import affine_transform
@@ -29,8 +29,6 @@ PLAUSIBLE_BRAIN_ML = (800.0, 2200.0)
 """Adult brains with their CSF lie well inside; outside, the brain was probably not found."""
 LARGEST_MOVE_MM = 30.0
 """A head that moved further between a visit's sequences did so on paper: their headers disagree."""
-STILL = np.zeros((2, 2, 2, 3), np.float32)
-"""No displacement."""
 
 
 def prepare_visit(session: Session, *, folder: Path) -> PreparedVisit:
@@ -112,8 +110,7 @@ def _isolated(image: Volume, suffix: str, name: str) -> Volume:
 
 
 def _carried_mask(template: Template, matrix: NDArray[np.floating], image: Volume) -> NDArray[np.bool_]:
-    mask = template.mask.astype(np.float32)
-    return carry_probability(mask, template.affine, matrix, STILL, np.eye(4), image) >= 0.5
+    return carry_mask(template.mask, template.affine, matrix, image)
 
 
 def _prepare_flair(
@@ -126,9 +123,7 @@ def _prepare_flair(
     flair = load_image(scan.path)
     start, warnings = _start_between(reference, brain, flair, scan.path.name)
     matrix = register_sequence(reference, brain, flair, start)
-    seen = (
-        carry_probability(brain.astype(np.float32), reference.affine, matrix, STILL, np.eye(4), flair) >= 0.5
-    )
+    seen = carry_mask(brain, reference.affine, matrix, flair)
     corrected = correct_bias(flair, seen)
     path = save_image(folder / "flair.nii.gz", corrected.data, flair.affine)
     transform = write_transform(affine_transform(matrix), folder / "flair_to_reference.h5")

@@ -22,6 +22,8 @@ from mripipe.model.settings import LesionSettings, Segmenter
 from mripipe.model.stages import PreparedVisit, SegmentedVisit
 from mripipe.steps.load import load_image, load_mask, load_own_mask, load_rough_map, save_image
 
+BOX_MARGIN = 5
+"""Template voxels around the brain, so that smoothing near its edge sees the outside."""
 BORDER_MM = {"auto": 0.7, "manual": 0.5}
 """Uncertainty of the border: half a millimetre is what a reader's pencil is good for; a program does a little
 worse."""
@@ -81,28 +83,47 @@ def _by_asymmetry(
     prepared: PreparedVisit, reference: Volume
 ) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
     """Segment on the symmetric template grid and carry the probability back."""
-    template = load_template()
-    shape, affine, rough = template.mask.shape, template.affine, load_rough_map(prepared)
+    template, rough = load_template(), load_rough_map(prepared)
+    box, affine = _symmetric_box(template.mask, template.affine)
+    where = template.mask[box]
     brain = load_own_mask(prepared.brain_mask)
-    still = np.eye(4)
-    whole = Volume(brain.astype(np.float32), reference.affine)
-    seen = pull_to_template(whole, rough, shape, affine, then=still, outside=0.0) >= 0.5
-    images = [pull_to_template(reference, rough, shape, affine, then=still, outside=np.nan)]
-    kinds = [prepared.reference_suffix]
+
+    def pull(image: Volume, then: NDArray[np.floating], outside: float) -> NDArray[np.float32]:
+        return pull_to_template(image, rough, where.shape, affine, then=then, outside=outside, region=where)
+
+    seen = pull(Volume(brain.astype(np.float32), reference.affine), np.eye(4), 0.0) >= 0.5
+    images, kinds = [pull(reference, np.eye(4), np.nan)], [prepared.reference_suffix]
     flair = read_flair(prepared)
     if flair is not None:
-        images.append(pull_to_template(flair[0], rough, shape, affine, then=flair[1], outside=np.nan))
+        images.append(pull(*flair, np.nan))
         kinds.append("FLAIR")
-    territory = mca_mask("left") | mca_mask("right")
-    priors = tissue_priors(template.gm, template.wm, template.csf)
-    region = seen & template.mask & np.isfinite(images[0])
+    territory = (mca_mask("left") | mca_mask("right"))[box]
+    priors = tissue_priors(template.gm[box], template.wm[box], template.csf[box])
+    region = seen & np.isfinite(images[0])
     found = lesion_probability(np.stack(images), tuple(kinds), region, priors, territory)
     # A template voxel of 1 mm^3 is this much of the patient's brain.
     voxel_ml = abs(float(np.linalg.det(rough.matrix[:3, :3]))) / 1000.0
     kept = select_infarct(found, territory, voxel_ml=voxel_ml)
-    probability = push_to_native(np.where(kept, found, 0.0), affine, reference, rough)
-    mask = (probability >= 0.5) & brain
-    return mask, probability
+    probability = push_to_native(np.where(kept, found, 0.0), affine, reference, rough, brain)
+    return probability >= 0.5, probability
+
+
+def _symmetric_box(
+    mask: NDArray[np.bool_], affine: NDArray[np.floating]
+) -> tuple[tuple[slice, slice, slice], NDArray[np.floating]]:
+    """Return a box around the template's brain, symmetric along the first axis, as slices, and its affine."""
+    bounds = []
+    for axis in range(3):
+        used = np.flatnonzero(mask.any(axis=tuple(k for k in range(3) if k != axis)))
+        bounds.append(
+            [max(0, int(used[0]) - BOX_MARGIN), min(mask.shape[axis], int(used[-1]) + 1 + BOX_MARGIN)]
+        )
+    low = min(bounds[0][0], mask.shape[0] - bounds[0][1])
+    bounds[0] = [low, mask.shape[0] - low]
+    shifted = np.array(affine, float)
+    shifted[:3, 3] = affine[:3, :3] @ [first for first, _ in bounds] + affine[:3, 3]
+    x, y, z = (slice(first, last) for first, last in bounds)
+    return (x, y, z), shifted
 
 
 SEGMENTERS: dict[Segmenter, Callable[..., tuple[NDArray[np.bool_], NDArray[np.float32]]]] = {

@@ -180,7 +180,7 @@ def _deform(
     template: Template,
     iterations: str,
 ) -> Deformation:
-    """Register the filled brain; the infarct, carried by what is known so far, is left out of the comparison."""
+    """Register the filled brain; the infarct, carried by what is known, is left out of the comparison."""
     picture = in_contrast_of(suffix, template.t1, template.gm, template.wm, template.csf)
     part, affine = _coarse_part(), _coarse_affine(template)
     smooth = gaussian_filter(picture, GRID_STEP / 4.0)[part]
@@ -190,7 +190,12 @@ def _deform(
     for left_out, extra in ((lesion.data > 0, 0), (unfilled, rim)):
         if left_out.any():
             there = Volume(left_out.astype(np.float32), lesion.affine)
-            carried = pull_to_template(there, known, region.shape, affine, then=np.eye(4), outside=0.0) >= 0.5
+            carried = (
+                pull_to_template(
+                    there, known, region.shape, affine, then=np.eye(4), outside=0.0, region=region
+                )
+                >= 0.5
+            )
             region &= ~binary_dilation(carried, iterations=rim + extra)
     return register_deformable(
         Volume(smooth, affine),

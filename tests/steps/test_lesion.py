@@ -1,0 +1,75 @@
+"""Infarct of a visit: an expert's mask on either grid, and the maker of what is written down."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import nibabel as nib
+import numpy as np
+import pytest
+from scipy.ndimage import zoom
+
+from mripipe.core.border import volume_interval_ml
+from mripipe.errors import InputError
+from mripipe.model.settings import LesionSettings
+from mripipe.steps.lesion import segment_visit
+from mripipe.steps.load import save_image
+
+SETTINGS = LesionSettings()
+
+
+def read(path) -> np.ndarray:
+    return np.asarray(nib.load(path).dataobj)
+
+
+def with_mask(prepared, path):
+    return replace(prepared, session=replace(prepared.session, lesion_mask=path))
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_expert_mask_is_taken_as_it_is(side, request, tmp_path):
+    visit = request.getfixturevalue(f"{side}_visit")
+    affine = nib.load(visit.prepared.preproc).affine
+    path = save_image(tmp_path / "expert.nii.gz", visit.true["lesion"], affine, dtype=np.uint8)
+    found = segment_visit(with_mask(visit.prepared, path), settings=SETTINGS, folder=tmp_path)
+    assert (found.source, found.side, found.auto_mask) == ("manual", side, None)
+    np.testing.assert_array_equal(read(found.final_mask) > 0, visit.true["lesion"])
+    assert found.manual_mask == found.final_mask
+    assert set(np.unique(read(found.probability))) == {0.0, 1.0}
+    assert found.lesion_ml == pytest.approx(visit.true["lesion"].sum() * 0.027)
+    wanted = volume_interval_ml(visit.true["lesion"], affine, border_mm=0.5)
+    assert (found.lesion_ml_lower, found.lesion_ml_upper) == pytest.approx(wanted)
+
+
+def test_expert_mask_drawn_on_the_flair_lands_on_the_reference(right_visit, tmp_path):
+    flair = nib.load(right_visit.prepared.flair)
+    reference = nib.load(right_visit.prepared.preproc)
+    # Where the true lesion lies in the FLAIR: every FLAIR voxel looked up on the T1w's grid.
+    points = np.indices(flair.shape).reshape(3, -1)
+    to_index = np.linalg.inv(reference.affine) @ np.linalg.inv(right_visit.to_flair) @ flair.affine
+    index = np.rint(to_index[:3, :3] @ points + to_index[:3, 3:]).astype(int)
+    inside = np.all((index >= 0) & (index < np.array(reference.shape)[:, None]), axis=0)
+    drawn = np.zeros(points.shape[1], bool)
+    drawn[inside] = right_visit.true["lesion"][tuple(index[:, inside])]
+    path = save_image(tmp_path / "f.nii.gz", drawn.reshape(flair.shape), flair.affine, dtype=np.uint8)
+    found = segment_visit(with_mask(right_visit.prepared, path), settings=SETTINGS, folder=tmp_path)
+    mask, truth = read(found.final_mask) > 0, right_visit.true["lesion"]
+    assert mask.shape == truth.shape
+    # Slices of 6 mm blur the border.
+    assert 2 * np.count_nonzero(mask & truth) / (mask.sum() + truth.sum()) > 0.88
+    assert found.side == "right"
+
+
+def test_mask_on_another_grid_is_refused(left_visit, tmp_path):
+    other = zoom(left_visit.true["lesion"].astype(np.uint8), 0.5, order=0)
+    path = save_image(tmp_path / "other.nii.gz", other, np.diag([6.0, 6.0, 6.0, 1.0]), dtype=np.uint8)
+    with pytest.raises(InputError, match=r"other\.nii\.gz: mask on another grid"):
+        segment_visit(with_mask(left_visit.prepared, path), settings=SETTINGS, folder=tmp_path)
+
+
+def test_found_infarct_has_the_wider_interval(left_visit):
+    found = left_visit.segmented
+    mask, affine = read(found.final_mask) > 0, nib.load(found.final_mask).affine
+    assert (found.source, found.manual_mask, found.auto_mask) == ("auto", None, found.final_mask)
+    pencil = volume_interval_ml(mask, affine, border_mm=0.5)
+    assert found.lesion_ml_upper - found.lesion_ml_lower > pencil[1] - pencil[0]
