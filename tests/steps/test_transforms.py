@@ -43,7 +43,9 @@ def test_packing_costs_less_than_a_micrometre(tmp_path):
     path = write_transform(transform, tmp_path / "field.h5")
     assert path.stat().st_size < field.nbytes
     for point in ((1.0, 2.0, 3.0), (-30.0, 20.0, -10.0)):
-        apart = np.subtract(sitk.ReadTransform(str(path)).TransformPoint(point), transform.TransformPoint(point))
+        apart = np.subtract(
+            sitk.ReadTransform(str(path)).TransformPoint(point), transform.TransformPoint(point)
+        )
         assert np.abs(apart).max() < 1e-3
 
 
