@@ -14,9 +14,9 @@ from mripipe.steps.anatomical import as_rows, prepare_visit
 from mripipe.steps.load import save_image
 
 
-def speckle(path):
-    """Write an image of single bright voxels: no head."""
-    data = (np.random.default_rng(0).random((40, 40, 40)) < 0.2) * 100.0
+def noise(path):
+    """Write an image of noise below 0: no head."""
+    data = -5.0 + np.random.default_rng(0).random((40, 40, 40))
     return save_image(path, data, np.diag([4.0, 4.0, 4.0, 1.0]))
 
 
@@ -26,7 +26,7 @@ def test_a_visit_needs_a_reference_image(tmp_path):
 
 
 def test_an_image_without_a_head_is_refused_by_name(tmp_path, coarse_template):
-    session = Session("sub-001", "ses-a", (Scan(speckle(tmp_path / "noise.nii.gz"), "T1w"),))
+    session = Session("sub-001", "ses-a", (Scan(noise(tmp_path / "noise.nii.gz"), "T1w"),))
     with pytest.raises(InputError, match=r"noise\.nii\.gz: image: expected a head"):
         prepare_visit(session, folder=tmp_path)
 
@@ -34,7 +34,7 @@ def test_an_image_without_a_head_is_refused_by_name(tmp_path, coarse_template):
 def test_a_flair_without_a_head_is_refused_by_name(left_visit, tmp_path):
     image = nib.load(left_visit.prepared.preproc)
     reference = Volume(np.asarray(image.dataobj, np.float32), image.affine)
-    flair = Scan(speckle(tmp_path / "noise.nii.gz"), "FLAIR")
+    flair = Scan(noise(tmp_path / "noise.nii.gz"), "FLAIR")
     session = Session("sub-001", "ses-a", (*left_visit.session.scans, flair))
     with pytest.raises(InputError, match=r"noise\.nii\.gz: image: expected a head"):
         anatomical._prepare_flair(session, reference, left_visit.true["brain"], tmp_path)

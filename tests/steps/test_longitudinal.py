@@ -156,3 +156,10 @@ def test_empty_brain_is_refused_by_name(visits, tmp_path):
     broken = replace(visits[0], prepared=replace(visits[0].prepared, brain_mask=Path(path)))
     with pytest.raises(ProcessingError, match="sub-001 ses-0: no brain"):
         align_visits((broken, visits[1]), settings=FAST, folder=tmp_path)
+
+
+def test_different_sequences_are_told(visits, tmp_path, no_engine):
+    other = replace(visits[1], prepared=replace(visits[1].prepared, reference_suffix="FLAIR"))
+    (warning,) = align_visits((other, visits[0]), settings=FAST, folder=tmp_path).warnings
+    assert "ses-0 T1w, ses-1 FLAIR" in warning
+    assert align_visits(visits, settings=FAST, folder=tmp_path).warnings == ()
