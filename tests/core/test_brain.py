@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mripipe.core.brain import carry_probability
+from mripipe.core.brain import carry_mask, carry_probability
 from mripipe.core.deformation import invert_field
 from mripipe.core.grid import Volume, reorient
 
@@ -52,3 +52,11 @@ def test_deformation_comes_before_the_affine(codes):
     found = carry_probability(ball(), TEMPLATE, MATRIX, inverse, TEMPLATE, image)
     _, centre = volume_and_centre(found >= 0.5, image)
     np.testing.assert_allclose(centre, (12.0 + 9.9, -8.0, 5.0 - 7.2), atol=0.5)
+
+
+@pytest.mark.parametrize("codes", ["RAS", "LAS", "PSR"])
+def test_mask_carried_by_a_matrix_alone(codes):
+    image = native(codes)
+    volume_ml, centre = volume_and_centre(carry_mask(ball() > 0, TEMPLATE, MATRIX, image), image)
+    assert volume_ml == pytest.approx(4 / 3 * np.pi * 3.6**3 * 1.1 * 0.9 * 1.2, rel=0.02)
+    np.testing.assert_allclose(centre, (12.0, -8.0, 5.0), atol=0.5)

@@ -95,3 +95,20 @@ def test_pushed_map_keeps_its_side(rough, codes):
     np.testing.assert_allclose(found, wanted, atol=1.0)
     volume = np.count_nonzero(pushed > 0.5) * 60.0
     assert volume == pytest.approx(5 * 8 * 6 * 64.0 * np.linalg.det(rough.matrix[:3, :3]), rel=0.15)
+
+
+def test_a_region_is_filled_as_the_whole_is_and_the_rest_left_out(rough):
+    image = native_image("PSR")
+    region = np.zeros(TEMPLATE_SHAPE, bool)
+    region[4:9, 3:20, 5:11] = True
+    whole, part = (
+        pull_to_template(image, rough, TEMPLATE_SHAPE, TEMPLATE, then=np.eye(4), outside=-7.0, region=wanted)
+        for wanted in (None, region)
+    )
+    np.testing.assert_array_equal(part[region], whole[region])
+    np.testing.assert_array_equal(part[~region], -7.0)
+    brain = image.data > 0
+    values = np.random.default_rng(0).random(TEMPLATE_SHAPE).astype(np.float32)
+    pushed = push_to_native(values, TEMPLATE, image, rough, brain)
+    np.testing.assert_array_equal(pushed[brain], push_to_native(values, TEMPLATE, image, rough)[brain])
+    assert not pushed[~brain].any()
