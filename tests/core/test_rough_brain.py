@@ -31,9 +31,13 @@ def head(zooms=(3.0, 3.0, 3.0), codes: str = "RAS", *, scalp: float = 130.0) -> 
 
 
 @pytest.mark.parametrize(
-    ("zooms", "codes"), [((3.0, 3.0, 3.0), "LAS"), ((2.0, 4.0, 3.0), "PSR"), ((3.0, 3.0, 6.0), "RAS")]
+    ("zooms", "codes", "sequence", "scalp"),
+    [
+        ((3.0, 3.0, 3.0), "LAS", "T1w", 220.0),
+        ((2.0, 4.0, 3.0), "PSR", "FLAIR", 90.0),
+        ((3.0, 3.0, 6.0), "RAS", "T1w", 220.0),
+    ],
 )
-@pytest.mark.parametrize(("sequence", "scalp"), [("T1w", 220.0), ("FLAIR", 90.0)])
 def test_brain_is_cut_out_of_its_head(zooms, codes, sequence, scalp):
     image, _ = head(zooms, codes, scalp=scalp)
     found = isolate_brain(image, sequence=sequence)
