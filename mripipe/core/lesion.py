@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import distance_transform_edt, gaussian_filter
 from scipy.special import expit
 
 from mripipe.core.tissue import TissueModel, fit_tissues, log_density
@@ -33,6 +33,9 @@ START_MM = 2.5
 NEIGHBOUR_MM = 1.5
 NEIGHBOUR_WEIGHT = 4.0
 """Reach and strength of the neighbours' say."""
+RIM_MM = 2.5
+RIM_CSF = 0.5
+"""In the outermost shell of a brain mask at least every second voxel is CSF: the mask's edge is no better."""
 MEAN_FIELD_STEPS = 15
 
 
@@ -128,7 +131,9 @@ def _expected_tissue(logs: Floats, brain: NDArray[np.bool_], priors: Floats) -> 
     The mirrored hemisphere knows this patient's wide sulci and ventricles, the template knows what an infarct
     on both sides hides.
     """
-    prior = priors[:, brain]
+    prior = priors[:, brain].copy()
+    shallow = distance_transform_edt(brain)[brain] <= RIM_MM
+    prior[2, shallow] = np.maximum(prior[2, shallow], RIM_CSF)
     mixed = 2.0 * np.minimum(prior[0], prior[2])
     four = np.concatenate([prior, mixed[None]])
     four /= four.sum(axis=0)

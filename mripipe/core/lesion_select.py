@@ -6,6 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, generate_binary_structure, label
 
+SHEET_MM = 2.5
+"""Half the thickness up to which a sheet counts as thin: cortex is 2 to 4 mm thick."""
+RIM_MM = 6.0
+"""Depth below the brain mask's edge that a sheet of surface CSF reaches."""
 SMALLEST_INFARCT_ML = 3.0
 """No infarct of the MCA's territory in this population is smaller; hyperintensities and lacunes are."""
 SMALLEST_PIECE_ML = 0.3
@@ -16,8 +20,27 @@ REACH_MM = 15.0
 """Other pieces lie this close to the main one: branches of one artery."""
 
 
+def without_rim(found: NDArray[np.bool_], brain: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Cut off thin sheets along the brain's surface: CSF between a mask's edge and the cortex, no infarct.
+
+    Parameters
+    ----------
+    found, brain : arrays of bool (X, Y, Z)
+        1 mm voxels.
+
+    """
+    deep = distance_transform_edt(np.pad(found, 1))[1:-1, 1:-1, 1:-1] > SHEET_MM
+    opened = distance_transform_edt(~deep) < SHEET_MM if deep.any() else deep
+    superficial = distance_transform_edt(np.pad(brain, 1))[1:-1, 1:-1, 1:-1] <= RIM_MM
+    return np.asarray(found & (opened | ~superficial))
+
+
 def select_infarct(
-    probability: NDArray[np.floating], territory: NDArray[np.bool_], *, voxel_ml: float = 1e-3
+    probability: NDArray[np.floating],
+    territory: NDArray[np.bool_],
+    brain: NDArray[np.bool_],
+    *,
+    voxel_ml: float = 1e-3,
 ) -> NDArray[np.bool_]:
     """Keep the main infarct and its pieces on the same side.
 
@@ -27,6 +50,7 @@ def select_infarct(
         On the symmetric grid: the first half of the first axis is one hemisphere, 1 mm voxels.
     territory : array of bool (X, Y, Z)
         MCA territory of both sides.
+    brain : array of bool (X, Y, Z)
     voxel_ml : float
         Volume of a voxel of the patient's brain, in mL.
 
@@ -37,7 +61,7 @@ def select_infarct(
 
     """
     none = np.zeros(probability.shape, bool)
-    pieces, count = label(probability >= 0.5, structure=generate_binary_structure(3, 3))
+    pieces, count = label(without_rim(probability >= 0.5, brain), structure=generate_binary_structure(3, 3))
     if count == 0:
         return none
     sizes = np.bincount(pieces.ravel(), minlength=count + 1)[1:] * voxel_ml

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
 
 from mripipe.atlases.template import load_template
 from mripipe.atlases.territories import mca_mask
@@ -24,6 +25,8 @@ from mripipe.steps.load import load_image, load_mask, load_own_mask, load_rough_
 
 BOX_MARGIN = 5
 """Template voxels around the brain, so that smoothing near its edge sees the outside."""
+SKIN_MM = 1.5
+"""Outermost layer of a brain mask, CSF and partial volume, in which no infarct is looked for."""
 BORDER_MM = {"auto": 0.7, "manual": 0.5}
 """Uncertainty of the border: half a millimetre is what a reader's pencil is good for; a program does a little
 worse."""
@@ -99,11 +102,11 @@ def _by_asymmetry(
         kinds.append("FLAIR")
     territory = (mca_mask("left") | mca_mask("right"))[box]
     priors = tissue_priors(template.gm[box], template.wm[box], template.csf[box])
-    region = seen & np.isfinite(images[0])
+    region = distance_transform_edt(seen & np.isfinite(images[0])) > SKIN_MM
     found = lesion_probability(np.stack(images), tuple(kinds), region, priors, territory)
     # A template voxel of 1 mm^3 is this much of the patient's brain.
     voxel_ml = abs(float(np.linalg.det(rough.matrix[:3, :3]))) / 1000.0
-    kept = select_infarct(found, territory, voxel_ml=voxel_ml)
+    kept = select_infarct(found, territory, region, voxel_ml=voxel_ml)
     probability = push_to_native(np.where(kept, found, 0.0), affine, reference, rough, brain)
     return probability >= 0.5, probability
 

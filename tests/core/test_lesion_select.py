@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mripipe.core.lesion_select import select_infarct
+from mripipe.core.lesion_select import select_infarct, without_rim
 
 SHAPE = (80, 60, 50)
 """The middle of the first axis is the midline."""
@@ -18,12 +18,13 @@ def box(*slices: tuple[int, int]) -> np.ndarray:
 
 
 TERRITORY = box((5, 30), (10, 50), (10, 40)) | box((50, 75), (10, 50), (10, 40))
+BRAIN = np.ones(SHAPE, bool)
 MAIN = box((10, 28), (20, 40), (15, 30))
 """5.4 mL at 1 mm."""
 
 
 def select(*masks: np.ndarray, voxel_ml: float = 1e-3) -> np.ndarray:
-    return select_infarct(np.any(masks, axis=0) * 0.9, TERRITORY, voxel_ml=voxel_ml)
+    return select_infarct(np.any(masks, axis=0) * 0.9, TERRITORY, BRAIN, voxel_ml=voxel_ml)
 
 
 @pytest.mark.parametrize("flip", [False, True])
@@ -33,8 +34,8 @@ def test_main_piece_is_kept_on_either_side(flip):
 
 
 def test_below_one_half_is_nothing():
-    assert not select_infarct(MAIN * 0.49, TERRITORY).any()
-    assert not select_infarct(np.zeros(SHAPE), TERRITORY).any()
+    assert not select_infarct(MAIN * 0.49, TERRITORY, BRAIN).any()
+    assert not select_infarct(np.zeros(SHAPE), TERRITORY, BRAIN).any()
 
 
 def test_volume_counts_not_voxels():
@@ -76,3 +77,17 @@ def test_pieces_across_the_midline_do_not():
 def test_the_main_piece_may_bulge_over_the_midline():
     bulging = box((12, 44), (20, 40), (15, 30))
     np.testing.assert_array_equal(select(bulging), bulging)
+
+
+def test_a_sheet_of_fluid_under_the_surface_is_cut_off_a_lesion_there_is_not():
+    points = np.moveaxis(np.indices(SHAPE), 0, -1) - (40.0, 30.0, 25.0)
+    radius = np.linalg.norm(points / (38.0, 28.0, 23.0), axis=-1)
+    brain = radius < 1.0
+    sheet = brain & (radius > 0.9)
+    infarct = brain & (np.linalg.norm(points - (26.0, 0.0, 0.0), axis=-1) < 10.0)
+    deep_sheet = brain & (np.abs(points[..., 1]) < 1.5) & (radius < 0.5)
+    kept = without_rim(sheet | infarct | deep_sheet, brain)
+    away = sheet & (points[..., 0] < 0)
+    assert np.mean(kept[away]) < 0.02
+    assert np.mean(kept[infarct]) > 0.95
+    assert kept[deep_sheet].all()
