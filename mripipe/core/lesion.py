@@ -104,7 +104,7 @@ def _evidence(
 
 
 def _mirrored_evidence(evidence: Floats, brain: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Return the mirrored place's evidence, at least 0: what both sides show is not one infarct."""
+    """Return the mirrored place's evidence, at least 0: what both sides show alike speaks less for an infarct."""
     weight = np.maximum(gaussian_filter(brain.astype(np.float32), MIRROR_BLUR_MM), 0.05)
     return np.asarray(np.maximum(gaussian_filter(evidence, MIRROR_BLUR_MM) / weight, 0.0)[::-1] * brain)
 
@@ -158,7 +158,9 @@ def _log_lesion(values: Floats, kinds: tuple[str, ...], logs: Floats, model: Tis
     log_gliosis = np.zeros(len(values))
     for c, kind in enumerate(kinds):
         if kind == "T1w":
-            low, high = csf[c], grey[c] - 0.5 * deviation[0, c]
+            low = csf[c]
+            # A poor fit may leave no room between CSF and grey matter: then a narrow band is all there is.
+            high = max(grey[c] - 0.5 * deviation[0, c], low + 0.5 * deviation[0, c])
         else:
             top = grey[c] if kind == "FLAIR" else csf[c]
             low = max(grey[c], white[c]) + 1.5 * deviation[0, c]
