@@ -1,6 +1,6 @@
 """Enantiomorphic filling: a lesion replaced by the mirrored healthy side, for registration only.
 
-Nachev et al. 2008, doi:10.1016/j.neuroimage.2007.08.043. The mirror is the template's midplane carried to
+Nachev et al. 2008, doi:10.1016/j.neuroimage.2007.10.002. The mirror is the template's midplane carried to
 the head by its rough map, so no second registration is needed.
 """
 

@@ -104,7 +104,7 @@ def _evidence(
 
 
 def _mirrored_evidence(evidence: Floats, brain: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Return the mirrored place's evidence, at least 0: what both sides show alike speaks less for an infarct."""
+    """Return the mirrored place's evidence, at least 0: what both sides show speaks less for an infarct."""
     weight = np.maximum(gaussian_filter(brain.astype(np.float32), MIRROR_BLUR_MM), 0.05)
     return np.asarray(np.maximum(gaussian_filter(evidence, MIRROR_BLUR_MM) / weight, 0.0)[::-1] * brain)
 
