@@ -241,8 +241,11 @@ def test_a_run_ended_in_the_middle_is_taken_up_again(toy, nprocs, signum):
     script = toy.root / "script.py"
     script.write_text(
         textwrap.dedent(f"""
+        import signal
         import sys
         from pathlib import Path
+        # A shell's background job starts with Ctrl-C ignored; this run must hear it.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         sys.path.insert(0, {str(Path(__file__).parent)!r})
         from conftest import Toy
         from mripipe.interfaces.engine import Execution
