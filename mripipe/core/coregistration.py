@@ -18,6 +18,8 @@ Floats = NDArray[np.floating]
 
 GRID_MM = 2.0
 BINS = 32
+LARGEST_STEP_MM = 0.5
+"""A head moves little between sequences; on coarser grids and with longer steps the search ran away."""
 
 
 def register_sequence(reference: Volume, brain: NDArray[np.bool_], moving: Volume, start: Floats) -> Floats:
@@ -51,10 +53,10 @@ def register_sequence(reference: Volume, brain: NDArray[np.bool_], moving: Volum
     method.SetInterpolator(sitk.sitkLinear)
     method.SetMovingInitialTransform(affine_transform(start))
     method.SetInitialTransform(pose, inPlace=True)
-    method.SetOptimizerAsRegularStepGradientDescent(1.0, 1e-4, 200, relaxationFactor=0.5)
+    method.SetOptimizerAsRegularStepGradientDescent(LARGEST_STEP_MM, 1e-4, 200, relaxationFactor=0.5)
     method.SetOptimizerScalesFromPhysicalShift()
-    method.SetShrinkFactorsPerLevel([4, 2, 1])
-    method.SetSmoothingSigmasPerLevel([4.0, 2.0, 0.0])
+    method.SetShrinkFactorsPerLevel([2, 1])
+    method.SetSmoothingSigmasPerLevel([3.0, 0.0])
     method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOn()
     method.Execute(to_itk(fixed), to_itk(moving))
     turn, centre = np.array(pose.GetMatrix()).reshape(3, 3), np.array(pose.GetCenter())
