@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
 
 from mripipe.core.grid import Volume
 from mripipe.core.itk import LPS, affine_transform, to_itk
@@ -18,6 +19,10 @@ Floats = NDArray[np.floating]
 
 GRID_MM = 2.0
 BINS = 32
+RIM_MM = 12.0
+"""Skull and scalp around the brain are compared too: with the brain alone, a pose that lays half of it over the
+background makes the other image look richer, and wins."""
+BRIGHTEST_PERCENTILE = 99.0
 LARGEST_STEP_MM = 0.5
 """A head moves little between sequences; on coarser grids and with longer steps the search ran away."""
 
@@ -48,7 +53,10 @@ def register_sequence(reference: Volume, brain: NDArray[np.bool_], moving: Volum
     method = sitk.ImageRegistrationMethod()
     method.SetNumberOfThreads(1)
     method.SetMetricAsMattesMutualInformation(BINS)
-    method.SetMetricFixedMask(sitk.Cast(to_itk(region) > 0.5, sitk.sitkUInt8))
+    near = distance_transform_edt(region.data < 0.5, sampling=GRID_MM) <= RIM_MM
+    method.SetMetricFixedMask(
+        sitk.Cast(to_itk(Volume(near.astype(np.float32), region.affine)) > 0.5, sitk.sitkUInt8)
+    )
     method.SetMetricSamplingStrategy(method.NONE)
     method.SetInterpolator(sitk.sitkLinear)
     method.SetMovingInitialTransform(affine_transform(start))
@@ -58,9 +66,15 @@ def register_sequence(reference: Volume, brain: NDArray[np.bool_], moving: Volum
     method.SetShrinkFactorsPerLevel([2, 1])
     method.SetSmoothingSigmasPerLevel([3.0, 0.0])
     method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOn()
-    method.Execute(to_itk(fixed), to_itk(moving))
+    method.Execute(to_itk(_clipped(fixed)), to_itk(_clipped(moving)))
     turn, centre = np.array(pose.GetMatrix()).reshape(3, 3), np.array(pose.GetCenter())
     found = np.eye(4)
     found[:3, :3] = turn
     found[:3, 3] = np.array(pose.GetTranslation()) + centre - turn @ centre
     return np.asarray(start @ LPS @ found @ LPS)
+
+
+def _clipped(image: Volume) -> Volume:
+    """Cut the brightest: a few bright voxels of fat or vessels would squeeze the brain into a few bins."""
+    top = np.percentile(image.data, BRIGHTEST_PERCENTILE)
+    return Volume(np.minimum(image.data, top).astype(np.float32), image.affine)
