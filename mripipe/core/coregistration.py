@@ -20,8 +20,10 @@ Floats = NDArray[np.floating]
 GRID_MM = 2.0
 BINS = 32
 RIM_MM = 12.0
-"""Skull and scalp around the brain are compared too: with the brain alone, a pose that lays half of it over the
-background makes the other image look richer, and wins."""
+"""Skull and scalp around the brain are compared too.
+
+With the brain alone, a pose that lays half of it over the background makes the other image look richer, and wins.
+"""
 BRIGHTEST_PERCENTILE = 99.0
 LARGEST_STEP_MM = 0.5
 """A head moves little between sequences; on coarser grids and with longer steps the search ran away."""
