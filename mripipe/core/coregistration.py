@@ -22,7 +22,7 @@ BINS = 32
 RIM_MM = 12.0
 """Skull and scalp around the brain are compared too.
 
-With the brain alone, a pose that lays half of it over the background makes the other image look richer, and wins.
+With the brain alone, a pose with half of it over the background makes the other image look richer and wins.
 """
 BRIGHTEST_PERCENTILE = 99.0
 LARGEST_STEP_MM = 0.5
