@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import affine_transform, distance_transform_edt, map_coordinates
+from scipy.ndimage import affine_transform, distance_transform_edt
 
-from mripipe.core.deformation import grid_points, invert_field, sample_field
 from mripipe.core.grid import Volume
 from mripipe.core.registration import register_deformable
 from mripipe.core.rough_brain import isolate_brain, to_isotropic
+from mripipe.core.roughspace import RoughMap, push_to_native
 
 Floats = NDArray[np.floating]
 
@@ -28,36 +28,6 @@ RIM_MM = 6.0
 """Background around the brain that is compared: the dark CSF and skull that show where it ends."""
 CORE_MM = 6.0
 """What lies this deep in the first mask is brain or infarct, however dark."""
-
-
-def carry_probability(
-    values: Floats, affine: Floats, matrix: Floats, inverse: Floats, inverse_affine: Floats, target: Volume
-) -> NDArray[np.float32]:
-    """Carry a template map to a native grid.
-
-    Parameters
-    ----------
-    values : array (X, Y, Z)
-        Template map with its ``affine``.
-    matrix : array (4, 4)
-        Template mm to native mm.
-    inverse : array (X', Y', Z', 3)
-        Inverse displacement, mm, on a template grid with affine ``inverse_affine``.
-    target : Volume
-        Whose grid to fill.
-
-    Returns
-    -------
-    array, shape of ``target.data``
-
-    """
-    back = np.linalg.inv(matrix) @ target.affine
-    points = grid_points(target.data.shape, back)
-    points = points + sample_field(inverse, inverse_affine, points)
-    to_index = np.linalg.inv(affine)
-    where = to_index[:3, :3] @ points + to_index[:3, 3:]
-    carried = map_coordinates(values.astype(np.float32), where, order=1, mode="constant")
-    return np.asarray(carried, np.float32).reshape(target.data.shape)
 
 
 def carry_mask(mask: NDArray[np.bool_], affine: Floats, matrix: Floats, target: Volume) -> NDArray[np.bool_]:
@@ -86,12 +56,8 @@ class BrainFit:
 
     mask: NDArray[np.bool_]
     """Brain with ventricles and sulci, infarct included; the image's grid."""
-    displacement: NDArray[np.float32]
-    """RAS mm on the coarse template grid: MNI point p lies at matrix(p + displacement(p))."""
-    inverse: NDArray[np.float32]
-    """The inverse displacement on the same grid."""
-    affine: Floats
-    """The coarse template grid's affine."""
+    map: RoughMap
+    """Template mm to the image's mm, on a coarse grid."""
 
 
 def extract_brain(
@@ -125,11 +91,9 @@ def extract_brain(
     bent = register_deformable(
         fixed, moving, matrix, fixed_mask=distance < RIM_MM, iterations=ITERATIONS, smoothing=SMOOTHING
     )
-    inverse = invert_field(bent.displacement, affine)
-    carried = carry_probability(
-        template_mask.astype(np.float32), template.affine, matrix, inverse, affine, image
-    )
-    return BrainFit(carried >= 0.5, bent.displacement, inverse, affine)
+    found = RoughMap(matrix, bent.displacement, affine)
+    carried = push_to_native(template_mask.astype(np.float32), template.affine, image, found)
+    return BrainFit(carried >= 0.5, found)
 
 
 def _without_scalp(

@@ -73,7 +73,7 @@ def prepare_visit(session: Session, *, folder: Path) -> PreparedVisit:
         preproc=save_image(folder / "preproc.nii.gz", corrected.data, image.affine),
         brain_mask=save_image(folder / "brain_mask.nii.gz", brain.mask, image.affine, dtype=np.uint8),
         affine_to_mni=as_rows(matrix),
-        rough_warp=save_image(folder / "rough_warp.nii.gz", brain.displacement, brain.affine),
+        rough_warp=save_image(folder / "rough_warp.nii.gz", brain.map.displacement, brain.map.affine),
         flair=flair,
         flair_to_reference=to_flair,
         warnings=tuple(warnings),

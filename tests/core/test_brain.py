@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mripipe.core.brain import carry_mask, carry_probability
-from mripipe.core.deformation import invert_field
+from mripipe.core.brain import carry_mask
 from mripipe.core.grid import Volume, reorient
+from mripipe.core.roughspace import RoughMap, push_to_native
 
 TEMPLATE = np.diag([3.0, 3.0, 3.0, 1.0])
 TEMPLATE[:3, 3] = (-60.0, -60.0, -60.0)
@@ -35,7 +35,7 @@ def volume_and_centre(mask: np.ndarray, image: Volume) -> tuple[float, np.ndarra
 @pytest.mark.parametrize("codes", ["RAS", "LAS", "PSR"])
 def test_affine_carries_place_and_volume(codes):
     image = native(codes)
-    found = carry_probability(ball(), TEMPLATE, MATRIX, STILL, np.eye(4), image)
+    found = push_to_native(ball(), TEMPLATE, image, RoughMap(MATRIX, STILL, np.eye(4)))
     assert found.shape == image.shape
     volume_ml, centre = volume_and_centre(found >= 0.5, image)
     assert volume_ml == pytest.approx(4 / 3 * np.pi * 3.6**3 * 1.1 * 0.9 * 1.2, rel=0.02)
@@ -48,8 +48,7 @@ def test_deformation_comes_before_the_affine(codes):
     push = np.zeros((*SHAPE, 3), np.float32)
     push[...] = (9.0, 0.0, -6.0)
     image = native(codes)
-    inverse = invert_field(push, TEMPLATE)
-    found = carry_probability(ball(), TEMPLATE, MATRIX, inverse, TEMPLATE, image)
+    found = push_to_native(ball(), TEMPLATE, image, RoughMap(MATRIX, push, TEMPLATE))
     _, centre = volume_and_centre(found >= 0.5, image)
     np.testing.assert_allclose(centre, (12.0 + 9.9, -8.0, 5.0 - 7.2), atol=0.5)
 
