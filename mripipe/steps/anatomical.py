@@ -20,7 +20,7 @@ from mripipe.core.rough_brain import isolate_brain
 from mripipe.errors import InputError
 from mripipe.model.stages import Matrix, PreparedVisit
 from mripipe.model.study import Session
-from mripipe.steps.load import load_image, save_image
+from mripipe.steps.load import load_image, load_mask, save_image
 from mripipe.steps.transforms import write_transform
 
 AFFINE_ITERATIONS = "100x50x0"
@@ -48,20 +48,21 @@ def prepare_visit(session: Session, *, folder: Path) -> PreparedVisit:
     Raises
     ------
     InputError
-        An image is unfit for use, or shows no head.
+        An image is unfit for use, or shows no head; an expert mask is empty or lies on no grid of the visit.
 
     """
     scan = session.reference
     if scan is None:
         raise InputError(f"{session.session_id}: expected a T1w, T2w or FLAIR, found none; add one")
+    image, beside = load_image(scan.path), _load_flair(session)
+    _check_expert_mask(session, scan.suffix, image, beside)
     template = load_template()
-    image = load_image(scan.path)
     matrix = _affine_to(image, scan.suffix, scan.path.name, template)
     first = _carried_mask(template, matrix, image)
     corrected = correct_bias(image, first)
     picture = Volume(_contrast(template, scan.suffix), template.affine)
     brain = extract_brain(corrected, picture, template.mask, matrix, sequence=scan.suffix)
-    flair, to_flair, flair_warnings = _prepare_flair(session, corrected, brain.mask, folder)
+    flair, to_flair, flair_warnings = _prepare_flair(beside, corrected, brain.mask, folder)
     volume_ml = float(brain.mask.sum()) * image.voxel_volume_ml
     low, high = PLAUSIBLE_BRAIN_ML
     warnings = list(flair_warnings)
@@ -113,15 +114,34 @@ def _carried_mask(template: Template, matrix: NDArray[np.floating], image: Volum
     return carry_mask(template.mask, template.affine, matrix, image)
 
 
-def _prepare_flair(
-    session: Session, reference: Volume, brain: NDArray[np.bool_], folder: Path
-) -> tuple[Path | None, Path | None, tuple[str, ...]]:
-    """Register and correct the FLAIR beside the reference; return its path, its transform and warnings."""
+def _load_flair(session: Session) -> tuple[Volume, str] | None:
+    """Read the FLAIR beside the reference image, if there is one; return it with its file's name."""
     scan = session.scan("FLAIR")
     if scan is None or scan == session.reference:
+        return None
+    return load_image(scan.path), scan.path.name
+
+
+def _check_expert_mask(
+    session: Session, suffix: str, image: Volume, beside: tuple[Volume, str] | None
+) -> None:
+    """Refuse an unfit mask at once, rather than after a minute's work on the images."""
+    if session.lesion_mask is None:
+        return
+    grids = {suffix: (image.shape, image.affine)}
+    if beside is not None:
+        grids["FLAIR"] = (beside[0].shape, beside[0].affine)
+    load_mask(session.lesion_mask, grids)
+
+
+def _prepare_flair(
+    beside: tuple[Volume, str] | None, reference: Volume, brain: NDArray[np.bool_], folder: Path
+) -> tuple[Path | None, Path | None, tuple[str, ...]]:
+    """Register and correct the FLAIR beside the reference; return its path, its transform and warnings."""
+    if beside is None:
         return None, None, ()
-    flair = load_image(scan.path)
-    start, warnings = _start_between(reference, brain, flair, scan.path.name)
+    flair, name = beside
+    start, warnings = _start_between(reference, brain, flair, name)
     matrix = register_sequence(reference, brain, flair, start)
     seen = carry_mask(brain, reference.affine, matrix, flair)
     corrected = correct_bias(flair, seen)

@@ -11,7 +11,7 @@ from mripipe.errors import InputError
 from mripipe.model.study import Scan, Session
 from mripipe.steps import anatomical
 from mripipe.steps.anatomical import as_rows, prepare_visit
-from mripipe.steps.load import save_image
+from mripipe.steps.load import load_image, save_image
 
 
 def noise(path):
@@ -34,10 +34,35 @@ def test_an_image_without_a_head_is_refused_by_name(tmp_path, coarse_template):
 def test_a_flair_without_a_head_is_refused_by_name(left_visit, tmp_path):
     image = nib.load(left_visit.prepared.preproc)
     reference = Volume(np.asarray(image.dataobj, np.float32), image.affine)
-    flair = Scan(noise(tmp_path / "noise.nii.gz"), "FLAIR")
-    session = Session("sub-001", "ses-a", (*left_visit.session.scans, flair))
+    flair = load_image(noise(tmp_path / "noise.nii.gz"))
     with pytest.raises(InputError, match=r"noise\.nii\.gz: image: expected a head"):
-        anatomical._prepare_flair(session, reference, left_visit.true["brain"], tmp_path)
+        anatomical._prepare_flair((flair, "noise.nii.gz"), reference, left_visit.true["brain"], tmp_path)
+
+
+@pytest.mark.parametrize(("shift_mm", "filled"), [(0.0, False), (4.0, True)])
+def test_an_unfit_mask_is_refused_before_the_images_are_worked_on(tmp_path, monkeypatch, shift_mm, filled):
+    affine = np.diag([4.0, 4.0, 4.0, 1.0])
+    mask = np.zeros((40, 40, 40))
+    mask[10:20, 10:20, 10:20] = filled
+    away = affine + np.pad([[shift_mm]], ((0, 3), (3, 0)))
+    path = save_image(tmp_path / "label-L_mask.nii.gz", mask, away, dtype=np.uint8)
+    scans = (Scan(noise(tmp_path / "T1w.nii.gz"), "T1w"), Scan(noise(tmp_path / "FLAIR.nii.gz"), "FLAIR"))
+    session = Session("sub-001", "ses-a", scans, lesion_mask=path)
+    monkeypatch.setattr(anatomical, "load_template", lambda: pytest.fail("worked on the images first"))
+    with pytest.raises(InputError, match=r"label-L_mask\.nii\.gz: (mask on another grid|the mask is empty)"):
+        prepare_visit(session, folder=tmp_path)
+
+
+def test_a_mask_on_the_flairs_grid_is_let_through(tmp_path):
+    coarse, fine = np.diag([4.0, 4.0, 4.0, 1.0]), np.diag([4.0, 4.0, 3.0, 1.0])
+    drawn = np.zeros((40, 40, 40))
+    drawn[5:9, 5:9, 5:9] = 1
+    path = save_image(tmp_path / "mask.nii.gz", drawn, fine, dtype=np.uint8)
+    session = Session("sub-001", "ses-a", lesion_mask=path)
+    image, flair = Volume(drawn.astype(np.float32), coarse), Volume(drawn.astype(np.float32), fine)
+    anatomical._check_expert_mask(session, "T1w", image, (flair, "FLAIR.nii.gz"))
+    with pytest.raises(InputError, match="another grid"):
+        anatomical._check_expert_mask(session, "T1w", image, None)
 
 
 def test_a_flair_far_off_by_its_header_is_moved_and_told(left_visit):
