@@ -7,31 +7,26 @@ Images are paths or nibabel images, and come back as nibabel images in memory. E
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, cast, overload
 
 import nibabel as nib
 import numpy as np
 import SimpleITK as sitk
-from numpy.typing import NDArray
 
-from mripipe.bids.nifti import check_length, parse_header, read_bytes
 from mripipe.bids.reader import read_study
-from mripipe.core.agreement import Agreement
-from mripipe.core.agreement import agreement as compare_masks
-from mripipe.core.grid import axis_codes, reorient, same_grid
+from mripipe.core.agreement import Agreement, SetAgreement, agreement_over
 from mripipe.core.volumetry import lesion_volume_ml
-from mripipe.errors import InputError, RequestError
+from mripipe.errors import RequestError
 from mripipe.model.results import LesionVolumes, NormalisationQuality, Side, Source, SubjectResult
 from mripipe.model.settings import LesionSettings, Settings
 from mripipe.model.study import Scan, Session, Study, Subject
+from mripipe.steps.agree import compare_files, read_mask
 from mripipe.steps.anatomical import prepare_visit
 from mripipe.steps.lesion import segment_visit
-from mripipe.steps.load import load_mask
 from mripipe.steps.longitudinal import align_visits
 from mripipe.steps.measure import measure_visit
 from mripipe.steps.normalisation import normalise_visit
@@ -54,9 +49,6 @@ __all__ = [
 
 Image: TypeAlias = str | os.PathLike[str] | nib.Nifti1Image
 """A path (NIfTI-1, NIfTI-2 or MGH, packed or not) or a nibabel NIfTI image."""
-
-HEADER_BYTES = 544
-"""Holds the header of every format that is read."""
 
 PARTICIPANT, SESSION = "sub-1", "ses-1"
 """Names in the results of images that belong to no study."""
@@ -293,28 +285,36 @@ def lesion_volume(mask: Image) -> float:
     4.0
 
     """
-    data, affine = _read_mask(mask, "mask")
+    with TemporaryDirectory(prefix="mripipe-") as folder:
+        data, affine = read_mask(_as_path(mask, Path(folder), "mask"))
     return lesion_volume_ml(data, affine)
 
 
-def agreement(reference: Image, test: Image) -> Agreement:
-    """Compare a mask with a reference: Dice, volumes in mL, HD95 in mm, lesion-wise F1.
+# A path given as text is a sequence of paths to the type checker; it is never taken as one.
+@overload
+def agreement(reference: Image, test: Image) -> Agreement: ...  # type: ignore[overload-overlap]
+@overload
+def agreement(reference: Sequence[Image], test: Sequence[Image]) -> SetAgreement: ...
+def agreement(reference: Image | Sequence[Image], test: Image | Sequence[Image]) -> Agreement | SetAgreement:
+    """Compare masks with references: Dice, volumes in mL, HD95 in mm, lesion-wise F1; over a set ICC too.
 
     Parameters
     ----------
-    reference, test : path or nibabel image
-        On one grid; the axes may be stored in different orders. Values as for `lesion_volume`.
+    reference, test : path or nibabel image, or a list of them
+        The two of a pair on one grid; the axes may be stored in different orders. Values as for
+        `lesion_volume`. Lists have the same length and the same order of visits.
 
     Returns
     -------
     mripipe.core.agreement.Agreement
+        Of lists, `mripipe.core.agreement.SetAgreement`: each pair, ICC(2,1) and limits of agreement.
 
     Raises
     ------
     RequestError
-        One is neither a path nor a NIfTI image.
+        One is neither a path nor a NIfTI image, or lists are empty or differ in length.
     InputError
-        One cannot be read, or their grids differ.
+        One cannot be read, or the grids of a pair differ.
 
     Examples
     --------
@@ -322,25 +322,32 @@ def agreement(reference: Image, test: Image) -> Agreement:
     >>> drawn = np.zeros((9, 9, 9), np.uint8)
     >>> drawn[2:4, 2:4, 2:4] = 1
     >>> grid = np.diag([1.0, 1.0, 3.0, 1.0])
-    >>> shifted = nib.Nifti1Image(np.roll(drawn, 1, axis=2), grid)
-    >>> found = mripipe.agreement(nib.Nifti1Image(drawn, grid), shifted)
+    >>> one, shifted = (nib.Nifti1Image(np.roll(drawn, step, axis=2), grid) for step in (0, 1))
+    >>> found = mripipe.agreement(one, shifted)
     >>> found.dice, found.hd95_mm, found.volume_difference_ml
     (0.5, 3.0, 0.0)
+    >>> mripipe.agreement([one, shifted], [one, one]).mean_dice
+    0.75
 
     """
-    first, affine = _read_mask(reference, "reference")
-    second, other = _read_mask(test, "test")
-    second, other = reorient(second, other, codes=axis_codes(affine))
-    if not same_grid(first.shape, affine, second.shape, other):
-        raise InputError(
-            f"{_name(test, 'test')}: lies on another grid than {_name(reference, 'reference')} "
-            f"({second.shape} voxels, expected {first.shape}, in the same place); resample one onto the other"
+    first, second = _as_list(reference), _as_list(test)
+    if first is None and second is None:
+        return _compare(cast(Image, reference), cast(Image, test))
+    if not first or not second or len(first) != len(second):
+        shown = " and ".join("one image" if part is None else str(len(part)) for part in (first, second))
+        raise RequestError(f"{shown} masks cannot be paired: give as many tests as references, one at least")
+    return agreement_over([_compare(one, other) for one, other in zip(first, second, strict=True)])
+
+
+def _as_list(given: Image | Sequence[Image]) -> list[Image] | None:
+    return list(given) if isinstance(given, (list, tuple)) else None
+
+
+def _compare(reference: Image, test: Image) -> Agreement:
+    with TemporaryDirectory(prefix="mripipe-") as folder:
+        return compare_files(
+            _as_path(reference, Path(folder), "reference"), _as_path(test, Path(folder), "test")
         )
-    return compare_masks(first, second, affine)
-
-
-def _name(image: Image, name: str) -> str:
-    return f"{name}.nii" if isinstance(image, nib.Nifti1Image) else Path(image).name
 
 
 def _as_path(image: Image, folder: Path, name: str) -> Path:
@@ -381,19 +388,6 @@ def _read_image(path: Path) -> nib.Nifti1Image:
     """Read an image whole, for its file will be gone."""
     stored: Any = nib.load(path)
     return nib.Nifti1Image(np.asarray(stored.dataobj), stored.affine, stored.header)
-
-
-def _read_mask(mask: Image, name: str) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-    """Return a mask, which may be empty, and its affine."""
-    with TemporaryDirectory(prefix="mripipe-") as folder:
-        path = _as_path(mask, Path(folder), name)
-        raw = read_bytes(path)
-        header = parse_header(raw[:HEADER_BYTES], path.name)
-        check_length(header, len(raw), path.name)
-        if len(header.shape) == 3 and not np.any(header.raw.data_from_fileobj(BytesIO(raw))):
-            # An expert mask must not be empty; one that is only measured may be.
-            return np.zeros(header.shape, dtype=bool), header.affine
-        return load_mask(path, {name: (header.shape, header.affine)}).data, header.affine
 
 
 def _lesion(segmented: SegmentedVisit) -> LesionResult:

@@ -54,14 +54,14 @@ def find_masks(
     """
     found: dict[str, list[Path]] = {}
     for folder in folders:
-        for path in _files(folder / participant_id, _DEPTH):
+        for path in walk_files(folder / participant_id, _DEPTH):
             match = _MASK.fullmatch(path.name)
             if match is not None and match["sub"] == participant_id:
                 found.setdefault(match["ses"], []).append(path)
     masks: dict[str, Path] = {}
     problems: list[Problem] = []
     for session_id, paths in sorted(found.items()):
-        native = [path for path in paths if _is_native(path)]
+        native = [path for path in paths if is_native(path)]
         chosen = native or paths
         if session_id not in session_ids:
             text = f"{paths[0].name}: a lesion mask of a visit that is not in the study"
@@ -82,18 +82,18 @@ def find_masks(
     return masks, tuple(problems)
 
 
-def _is_native(path: Path) -> bool:
+def is_native(path: Path) -> bool:
     """Say whether a mask's name places it in one of the visit's own spaces."""
     space = _SPACE.search(path.name)
     return space is None or space[1] in _NATIVE_SPACES
 
 
-def _files(folder: Path, depth: int) -> Iterator[Path]:
+def walk_files(folder: Path, depth: int) -> Iterator[Path]:
     """Go through the files in a folder and `depth` - 1 levels of folders below it, sorted."""
     if depth == 0 or not folder.is_dir():
         return
     for path in sorted(folder.iterdir()):
         if path.is_dir():
-            yield from _files(path, depth - 1)
+            yield from walk_files(path, depth - 1)
         elif not path.name.startswith("."):
             yield path

@@ -30,6 +30,7 @@ def build_parser() -> argparse.ArgumentParser:
     status = commands.add_parser("status", parents=[common], help="how far a run has come")
     status.add_argument("out_dir", type=Path, metavar="OUT_DIR")
     _add_atlas(commands, common)
+    _add_agree(commands, common)
     return parser
 
 
@@ -106,6 +107,15 @@ def _add_atlas(commands: argparse._SubParsersAction, common: argparse.ArgumentPa
     install.add_argument("--name", required=True, help="name to use it by")
     install.add_argument("--space", required=True, help="template space, such as MNI152NLin6Asym")
     install.add_argument("--licence", default="n/a")
+
+
+def _add_agree(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -> None:  # type: ignore[type-arg]
+    agree = commands.add_parser("agree", parents=[common], help="compare lesion masks with a reference")
+    agree.add_argument("reference", type=Path, metavar="REFERENCE", help="a mask, or a folder of masks")
+    agree.add_argument(
+        "tests", type=Path, nargs="+", metavar="TEST", help="masks on its grid, or one folder of masks"
+    )
+    agree.add_argument("--output", type=Path, metavar="FILE.tsv", help="write the table there as well")
 
 
 def _add_derivatives(parser: argparse.ArgumentParser) -> None:

@@ -98,6 +98,13 @@ def status(given: Namespace) -> bool:
     return True
 
 
+def agree(given: Namespace) -> bool:
+    """``mripipe agree``: compare masks; False if a pair could not be compared."""
+    from .agree import agree as compare
+
+    return compare(given)
+
+
 def atlas(given: Namespace) -> bool:
     """``mripipe atlas``: list, show or install."""
     if given.action == "install":

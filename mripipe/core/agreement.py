@@ -13,7 +13,9 @@ al. 2022, ISLES 2022, doi:10.1038/s41597-022-01875-5 (lesion-wise F1, lesion cou
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, Final
 
 import numpy as np
@@ -22,6 +24,13 @@ from scipy.ndimage import binary_erosion, generate_binary_structure, label
 from scipy.spatial import cKDTree
 
 from mripipe.core.grid import voxel_to_world
+from mripipe.core.reliability import (
+    BlandAltman,
+    bland_altman,
+    icc_2_1,
+    minimal_detectable_change,
+    within_subject_sd,
+)
 from mripipe.core.volumetry import lesion_volume_ml
 from mripipe.errors import InputError
 
@@ -57,6 +66,50 @@ class Agreement:
     def absolute_count_difference(self) -> int:
         """Size of the difference in the number of lesions."""
         return abs(self.count_difference)
+
+
+@dataclass(frozen=True)
+class SetAgreement:
+    """Agreement over a set of pairs; volumes are compared in mL, test against reference."""
+
+    pairs: tuple[Agreement, ...]
+    """In the order given."""
+    mean_dice: float
+    icc_2_1: float | None
+    """Of the volumes, absolute agreement; None with fewer than two pairs, or all volumes the same."""
+    volume_bland_altman: BlandAltman | None
+    """Of test minus reference, mL; None with fewer than two pairs."""
+    within_subject_sd_ml: float
+    minimal_detectable_change_ml: float
+
+
+def agreement_over(pairs: Sequence[Agreement]) -> SetAgreement:
+    """Sum up the agreement of a set of pairs, each of them another brain or visit.
+
+    Parameters
+    ----------
+    pairs : sequence of Agreement
+
+    Raises
+    ------
+    InputError
+        If there is no pair.
+
+    """
+    if not pairs:
+        raise InputError("no pair of masks to sum up; give one at least")
+    volumes = np.array([(pair.reference_ml, pair.test_ml) for pair in pairs])
+    several = len(pairs) > 1
+    icc = icc_2_1(volumes) if several else float("nan")
+    within = within_subject_sd(volumes)
+    return SetAgreement(
+        pairs=tuple(pairs),
+        mean_dice=float(np.mean([pair.dice for pair in pairs])),
+        icc_2_1=icc if isfinite(icc) else None,
+        volume_bland_altman=bland_altman(volumes[:, 1], volumes[:, 0]) if several else None,
+        within_subject_sd_ml=within,
+        minimal_detectable_change_ml=minimal_detectable_change(within),
+    )
 
 
 def agreement(reference: NDArray[Any], test: NDArray[Any], affine: ArrayLike) -> Agreement:
