@@ -100,9 +100,9 @@ def test_a_folder_that_is_not_there(tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
-def test_the_group_level_is_said_to_be_missing(bids, tmp_path, capsys):
+def test_the_group_level_asks_for_the_participant_level(bids, tmp_path, capsys):
     assert main(["run", str(bids), str(tmp_path / "out"), "group"]) == 2
-    assert "not available yet" in error_of(capsys)
+    assert "run the participant level first" in error_of(capsys)
 
 
 def test_the_output_must_not_be_the_input(bids, capsys):

@@ -69,7 +69,17 @@ def _add_run(commands: argparse._SubParsersAction, common: argparse.ArgumentPars
     run.add_argument("--config", type=Path, metavar="FILE.toml", help="settings; options here win over it")
     run.add_argument("--reports-only", action="store_true", help="write reports and tables again, no more")
     run.add_argument("--dry-run", action="store_true", help="say what would be done and why, and do nothing")
+    _add_group(run)
     _add_execution(run)
+
+
+def _add_group(run: argparse.ArgumentParser) -> None:
+    group = run.add_argument_group("group level only")
+    group.add_argument("--plan", type=Path, metavar="FILE.toml", help="analyses written before the data")
+    group.add_argument(
+        "--masks", type=Path, metavar="DIR", help="lesion masks in MNI space instead of OUT_DIR's own results"
+    )
+    group.add_argument("--unblind", type=Path, metavar="KEY.tsv", help="arm of each participant; recorded")
 
 
 def _add_execution(run: argparse.ArgumentParser) -> None:

@@ -31,11 +31,13 @@ FULL_SIZE: dict[str, Any] = {"t1w_mm": 1.0, "flair_mm": (1.0, 1.0, 4.0), "with_d
 
 def run(given: Namespace) -> bool:
     """``mripipe run``: process a study."""
+    _check_folders(given.bids_dir, given.out_dir)
+    if given.level_of_analysis == "group":
+        from .group import run_group
+
+        return run_group(given)
     from mripipe.workflows.run import make_folder, report_again, run_participants
 
-    if given.level_of_analysis == "group":
-        raise RequestError("the group level is not available yet; run the participant level")
-    _check_folders(given.bids_dir, given.out_dir)
     settings = _settings(given)
     study = read_study(
         given.bids_dir,

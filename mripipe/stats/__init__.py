@@ -1,0 +1,1 @@
+"""Tidy tables, associations and models of a group; no nipype, no pictures."""

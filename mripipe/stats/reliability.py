@@ -1,0 +1,120 @@
+"""Reliability of repeated measurements: every pair of raters, and all of them together."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from mripipe.core.reliability import (
+    BlandAltman,
+    bland_altman,
+    icc_2_1,
+    minimal_detectable_change,
+    within_subject_sd,
+)
+from mripipe.model.group import Rating
+
+MIN_SUBJECTS: Final = 3
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """Agreement of raters on one measure, over what all of them measured."""
+
+    measure: str
+    raters: tuple[str, ...]
+    n: int
+    """Visits that all of these raters measured."""
+    n_left_out: int
+    """Visits that some of them did not measure."""
+    icc: float | None = None
+    icc_lower: float | None = None
+    icc_upper: float | None = None
+    within_sd: float | None = None
+    minimal_change: float | None = None
+    """Minimal detectable change."""
+    limits: BlandAltman | None = None
+    """Of the first rater minus the second, where there are two."""
+    pairs: tuple[tuple[float, float], ...] = ()
+    """What two raters measured, for the plot."""
+    note: str = ""
+
+
+def reliabilities(ratings: Iterable[Rating]) -> list[Reliability]:
+    """Compute reliability for every measure: all raters together, then each pair where there are more than two.
+
+    Parameters
+    ----------
+    ratings : iterable of Rating
+        Of one study; a rater who measured a visit twice counts once, the first time.
+
+    """
+    tables: dict[str, dict[tuple[str, str], dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
+    for rating in ratings:
+        visit = (rating.participant_id, rating.session_id or "")
+        tables[rating.measure][visit].setdefault(rating.rater, rating.value)
+    found = []
+    for measure, visits in sorted(tables.items()):
+        raters = sorted({name for row in visits.values() for name in row})
+        if len(raters) < 2:
+            continue
+        groups: list[tuple[str, ...]] = [tuple(raters)]
+        groups += combinations(raters, 2) if len(raters) > 2 else []
+        found += [_reliability(measure, group, list(visits.values())) for group in groups]
+    return found
+
+
+def icc_interval(table: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the 95 % interval of ICC(2,1).
+
+    References
+    ----------
+    McGraw & Wong 1996, doi:10.1037/1082-989X.1.1.30 (case 2, absolute agreement)
+
+    """
+    n, k = table.shape
+    grand = table.mean()
+    subjects, raters = table.mean(axis=1, keepdims=True), table.mean(axis=0, keepdims=True)
+    between = k * float(np.sum((subjects - grand) ** 2)) / (n - 1)
+    judges = n * float(np.sum((raters - grand) ** 2)) / (k - 1)
+    error = float(np.sum((table - subjects - raters + grand) ** 2)) / ((n - 1) * (k - 1))
+    r = icc_2_1(table)
+    if not np.isfinite(r) or error <= 0:
+        return float("nan"), float("nan")
+    a = k * r / (n * (1 - r))
+    b = 1 + k * r * (n - 1) / (n * (1 - r))
+    v = (a * judges + b * error) ** 2 / ((a * judges) ** 2 / (k - 1) + (b * error) ** 2 / ((n - 1) * (k - 1)))
+    low, high = stats.f.ppf(0.975, n - 1, v), stats.f.ppf(0.975, v, n - 1)
+    spread = k * judges + (k * n - k - n) * error
+    lower = n * (between - low * error) / (low * spread + n * between)
+    upper = n * (high * between - error) / (spread + n * high * between)
+    return float(lower), float(upper)
+
+
+def _reliability(measure: str, raters: tuple[str, ...], visits: Sequence[dict[str, float]]) -> Reliability:
+    rows = [[row[name] for name in raters] for row in visits if all(name in row for name in raters)]
+    left_out = sum(any(name in row for name in raters) for row in visits) - len(rows)
+    pairs = tuple((row[0], row[1]) for row in rows) if len(raters) == 2 else ()
+    if len(rows) < MIN_SUBJECTS:
+        note = f"{len(rows)} visits were measured by all; {MIN_SUBJECTS} are needed"
+        return Reliability(measure, raters, len(rows), left_out, pairs=pairs, note=note)
+    table = np.array(rows, float)
+    lower, upper = icc_interval(table)
+    spread = within_subject_sd(table)
+    limits = bland_altman(table[:, 0], table[:, 1]) if len(raters) == 2 else None
+    icc = icc_2_1(table)
+    return Reliability(
+        measure, raters, len(rows), left_out, _known(icc), _known(lower), _known(upper),
+        spread, minimal_detectable_change(spread), limits, pairs,
+    )  # fmt: skip
+
+
+def _known(value: float) -> float | None:
+    return value if np.isfinite(value) else None
