@@ -29,7 +29,14 @@ LARGEST_STEP_MM = 0.5
 """A head moves little between sequences; on coarser grids and with longer steps the search ran away."""
 
 
-def register_sequence(reference: Volume, brain: NDArray[np.bool_], moving: Volume, start: Floats) -> Floats:
+def register_sequence(
+    reference: Volume,
+    brain: NDArray[np.bool_],
+    moving: Volume,
+    start: Floats,
+    *,
+    left_out: NDArray[np.bool_] | None = None,
+) -> Floats:
     """Find the rigid matrix that lays another sequence of the same visit over the reference image.
 
     Parameters
@@ -40,6 +47,8 @@ def register_sequence(reference: Volume, brain: NDArray[np.bool_], moving: Volum
         Any contrast, grid and slice thickness.
     start : array (4, 4)
         First guess, reference mm to moving mm: the identity where both come from one session on the scanner.
+    left_out : array of bool, shape of ``reference.data``, optional
+        Where nothing is compared, as in an infarct.
 
     Returns
     -------
@@ -56,6 +65,8 @@ def register_sequence(reference: Volume, brain: NDArray[np.bool_], moving: Volum
     method.SetNumberOfThreads(1)
     method.SetMetricAsMattesMutualInformation(BINS)
     near = distance_transform_edt(region.data < 0.5, sampling=GRID_MM) <= RIM_MM
+    if left_out is not None:
+        near &= to_isotropic(Volume(left_out.astype(np.float32), reference.affine), GRID_MM).data < 0.5
     method.SetMetricFixedMask(
         sitk.Cast(to_itk(Volume(near.astype(np.float32), region.affine)) > 0.5, sitk.sitkUInt8)
     )
