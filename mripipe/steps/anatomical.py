@@ -15,6 +15,7 @@ from mripipe.core.brain import carry_mask, extract_brain
 from mripipe.core.coregistration import register_sequence
 from mripipe.core.grid import Volume
 from mripipe.core.itk import affine_transform
+from mripipe.core.placement import check_placement
 from mripipe.core.registration import register_affine
 from mripipe.core.rough_brain import isolate_brain
 from mripipe.errors import InputError
@@ -29,6 +30,10 @@ PLAUSIBLE_BRAIN_ML = (800.0, 2200.0)
 """Adult brains with their CSF lie well inside; outside, the brain was probably not found."""
 LARGEST_MOVE_MM = 30.0
 """A head that moved further between a visit's sequences did so on paper: their headers disagree."""
+PLAUSIBLE_MOVE_MM = 15.0
+"""What a head coil and its padding leave a head to move in; patients move by some millimetres."""
+LEAST_IN_VIEW = 0.5
+"""A sequence that shows less of the brain is a slab, or lies elsewhere."""
 
 
 def prepare_visit(session: Session, *, folder: Path) -> PreparedVisit:
@@ -143,11 +148,35 @@ def _prepare_flair(
     flair, name = beside
     start, warnings = _start_between(reference, brain, flair, name)
     matrix = register_sequence(reference, brain, flair, start)
+    warnings += _misplaced(reference, brain, flair, name, matrix, start)
     seen = carry_mask(brain, reference.affine, matrix, flair)
     corrected = correct_bias(flair, seen)
     path = save_image(folder / "flair.nii.gz", corrected.data, flair.affine)
     transform = write_transform(affine_transform(matrix), folder / "flair_to_reference.h5")
     return path, transform, warnings
+
+
+def _misplaced(
+    reference: Volume,
+    brain: NDArray[np.bool_],
+    flair: Volume,
+    name: str,
+    matrix: NDArray[np.floating],
+    start: NDArray[np.floating],
+) -> tuple[str, ...]:
+    """Say what speaks against the place of a FLAIR over the reference."""
+    placed = check_placement(reference, brain, flair, matrix, start)
+    doubts = []
+    if placed.gain is not None and placed.gain > 0:
+        doubts.append("another position, a centimetre or more away, fits the reference better")
+    if placed.moved_mm > PLAUSIBLE_MOVE_MM:
+        doubts.append(
+            f"it was moved by {placed.moved_mm:.0f} mm from the scanner's position, expected"
+            f" {PLAUSIBLE_MOVE_MM:.0f} mm or less"
+        )
+    if placed.in_view < LEAST_IN_VIEW:
+        doubts.append(f"only {100 * placed.in_view:.0f} % of the brain lies in its field of view")
+    return tuple(f"FLAIR may be misplaced ({name}): {doubt}; look at its pictures" for doubt in doubts)
 
 
 def _start_between(

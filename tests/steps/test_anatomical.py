@@ -82,3 +82,27 @@ def test_a_flair_far_off_by_its_header_is_moved_and_told(left_visit):
 
 def test_rows_of_a_matrix():
     assert as_rows(np.diag([1, 2, 3, 1])) == ((1, 0, 0, 0), (0, 2, 0, 0), (0, 0, 3, 0), (0, 0, 0, 1))
+
+
+def test_a_misplaced_flair_is_told_and_a_good_one_is_not(right_visit):
+    reference = load_image(right_visit.prepared.preproc)
+    flair = load_image(right_visit.prepared.flair)
+    brain, right = right_visit.true["brain"], right_visit.to_flair
+    still = np.eye(4)
+    assert anatomical._misplaced(reference, brain, flair, "f.nii.gz", right, still) == ()
+    wrong = right.copy()
+    wrong[:3, 3] += (14.0, 0.0, 14.0)
+    lines = anatomical._misplaced(reference, brain, flair, "f.nii.gz", wrong, still)
+    assert len(lines) == 2
+    assert lines[0].startswith("FLAIR may be misplaced (f.nii.gz): another position")
+    assert "it was moved by " in lines[1]
+    # The registration found the place; the header had it 20 mm away.
+    away = np.array(flair.affine)
+    away[:3, 3] += (0.0, 20.0, 0.0)
+    shifted = right.copy()
+    shifted[:3, 3] += (0.0, 20.0, 0.0)
+    (line,) = anatomical._misplaced(reference, brain, Volume(flair.data, away), "f.nii.gz", shifted, still)
+    assert "expected 15 mm or less" in line
+    low = Volume(flair.data[:, : flair.shape[1] // 3], flair.affine)
+    (line,) = anatomical._misplaced(reference, brain, low, "f.nii.gz", right, still)
+    assert "of the brain lies in its field of view" in line

@@ -1,0 +1,130 @@
+"""Whether another sequence of a visit lies where a registration has put it.
+
+A registration goes downhill from where it starts and does not know whether it has arrived. Three things
+tell: how far the head would have moved in the scanner, whether another pose, a centimetre or more away, fits
+better, and how much of the brain is in the other image's view at all. The fit is normalised mutual
+information (Studholme et al. 1999, doi:10.1016/S0031-3203(98)00091-0) over brain, skull and scalp on a coarse
+grid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt, map_coordinates
+from scipy.spatial.transform import Rotation
+from skimage.metrics import normalized_mutual_information
+
+from mripipe.core.grid import Volume, voxel_to_world, world_to_voxel
+from mripipe.core.rough_brain import to_isotropic
+
+Floats = NDArray[np.floating]
+
+GRID_MM = 4.0
+RIM_MM = 12.0
+"""Skull and scalp around the brain are compared too; their edges tell a shift best."""
+SHIFTS_MM = (10.0, 20.0)
+TURN_DEG = 15.0
+"""Moves the brain's surface by 2 cm, as the larger shift does."""
+BINS = 32
+BRIGHTEST_PERCENTILE = 99.0
+LEAST_SHARED = 0.5
+"""Poses that have less than this part of the brain's surroundings in view are not compared."""
+
+
+@dataclass(frozen=True)
+class Placement:
+    """How one sequence lies over another."""
+
+    moved_mm: float
+    """The furthest that a point of the brain moves between the scanner's position and the one found."""
+    gain: float | None
+    """Normalised mutual information of the best of some poses a centimetre and more away, less that of the
+    one found: above 0 where another pose fits better; None where too little is in view to tell."""
+    in_view: float
+    """Share of the brain, 0 to 1, that lies in the other image's field of view."""
+
+
+def check_placement(
+    reference: Volume, brain: NDArray[np.bool_], moving: Volume, found: Floats, start: Floats
+) -> Placement:
+    """Judge the pose of a sequence over the reference image.
+
+    Parameters
+    ----------
+    reference : Volume
+    brain : array of bool, shape of ``reference.data``
+    moving : Volume
+        Any contrast, grid and slice thickness.
+    found, start : array (4, 4)
+        Reference RAS mm to moving RAS mm: the pose to judge, and the scanner's own by the headers (the
+        identity).
+
+    """
+    fixed = to_isotropic(reference, GRID_MM)
+    region = to_isotropic(Volume(brain.astype(np.float32), reference.affine), GRID_MM).data >= 0.5
+    near = distance_transform_edt(~region, sampling=GRID_MM) <= RIM_MM
+    points, values = voxel_to_world(np.argwhere(near), fixed.affine), fixed.data[near]
+    inside = region[near]
+    other = to_isotropic(moving, GRID_MM)
+    seen = _look_up(other, points, found)
+    gains = [
+        gain
+        for pose in _poses_away(found, start, points[inside])
+        if (gain := _gain(values, _look_up(other, points, pose), seen)) is not None
+    ]
+    return Placement(
+        moved_mm=_furthest_mm(found, start, points[inside]),
+        gain=max(gains, default=None),
+        in_view=float(np.mean(np.isfinite(seen[inside]))),
+    )
+
+
+def _poses_away(found: Floats, start: Floats, points: Floats) -> Iterator[Floats]:
+    """Give the scanner's own position, and the found one shifted and turned about the brain's middle."""
+    if _furthest_mm(found, start, points) >= SHIFTS_MM[0]:
+        yield start
+    middle = np.eye(4)
+    middle[:3, 3] = points.mean(axis=0)
+    for axis in np.eye(3):
+        for sign in (-1.0, 1.0):
+            for shift in SHIFTS_MM:
+                step = np.eye(4)
+                step[:3, 3] = sign * shift * axis
+                yield found @ step
+            turn = np.eye(4)
+            turn[:3, :3] = Rotation.from_rotvec(sign * TURN_DEG * axis, degrees=True).as_matrix()
+            yield found @ middle @ turn @ np.linalg.inv(middle)
+
+
+def _furthest_mm(one: Floats, other: Floats, points: Floats) -> float:
+    """Return how far apart two poses put any of the points (N, 3), at most."""
+    difference = one - other
+    return float(np.linalg.norm(points @ difference[:3, :3].T + difference[:3, 3], axis=1).max())
+
+
+def _look_up(image: Volume, points: Floats, pose: Floats) -> Floats:
+    """Return an image's values at points carried by a pose, not a number outside its field of view."""
+    index = world_to_voxel(points @ pose[:3, :3].T + pose[:3, 3], image.affine)
+    return np.asarray(map_coordinates(image.data, index.T, order=1, cval=np.nan))
+
+
+def _gain(values: Floats, there: Floats, here: Floats) -> float | None:
+    """Return how much better one pose fits than another, over points that both have in view."""
+    shared = np.isfinite(there) & np.isfinite(here)
+    if np.mean(shared) < LEAST_SHARED:
+        return None
+    fixed = _clipped(values[shared])
+    return _similarity(fixed, _clipped(there[shared])) - _similarity(fixed, _clipped(here[shared]))
+
+
+def _similarity(one: Floats, other: Floats) -> float:
+    return float(normalized_mutual_information(one, other, bins=BINS))
+
+
+def _clipped(values: Floats) -> Floats:
+    """Cut the brightest: a few bright voxels of fat would squeeze the brain into a few bins."""
+    return np.asarray(np.minimum(values, np.percentile(values, BRIGHTEST_PERCENTILE)))
