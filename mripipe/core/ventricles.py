@@ -1,10 +1,16 @@
-"""The two lateral ventricles of a brain, by the template's place for them and the image's CSF."""
+"""The two lateral ventricles of a brain, by the template's place for them and the image's CSF.
+
+The CSF of a tissue mixture is mostly that of sulci, partly tissue, and brighter on T1w than the fluid of a
+ventricle: a border half way between it and grey matter lies outside the ventricle's.  The fluid's level is
+therefore taken from the ventricle's own core, and the border drawn at half the step between that and what
+borders it in place, white matter here and caudate there.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import binary_dilation, label
+from scipy.ndimage import binary_dilation, distance_transform_edt, gaussian_filter, label
 
 from mripipe.core.grid import Volume
 from mripipe.core.tissue import TissueModel, log_density
@@ -15,6 +21,10 @@ SEED_MM = ((-8.0, -10.0, 24.0), (8.0, -10.0, 24.0))
 """In the bodies of the template's lateral ventricles, left and right."""
 WIDENING_MM = 6.0
 """How far beyond the template's, once aligned, a widened ventricle may reach."""
+CORE_SHARE = 0.25
+"""The deepest part of the ventricles, free of partial volume, from which the fluid's level is taken."""
+BORDER_MM = 2.0
+"""Deviation of the Gaussian over which the tissue beside the ventricle is averaged: the nearest voxels."""
 
 
 def template_ventricles(csf: Floats, affine: Floats) -> NDArray[np.bool_]:
@@ -41,6 +51,54 @@ def fluid_mask(image: Volume, brain: NDArray[np.bool_], model: TissueModel) -> N
     fluid = np.zeros(brain.shape, bool)
     fluid[brain] = (logs[2] > np.maximum(logs[0], logs[1])) | beyond
     return fluid
+
+
+def ventricle_fluid(
+    image: Volume, fluid: NDArray[np.bool_], inside: NDArray[np.bool_], grey: float
+) -> NDArray[np.bool_]:
+    """Draw the ventricles' border at half the step from their fluid to the tissue beside them.
+
+    Parameters
+    ----------
+    image : Volume
+        Any contrast in which fluid and tissue differ.
+    fluid : array of bool, shape of ``image.data``
+        A first guess, as from `fluid_mask`.
+    inside : array of bool, shape of ``image.data``
+        Where ventricles may lie: in the brain and outside the infarct.
+    grey : float
+        Brightness of grey matter.
+
+    Returns
+    -------
+    array of bool
+        Fluid within `inside`; the first guess itself where it has no voxel there or no contrast to grey
+        matter.
+
+    """
+    first = _largest(fluid & inside)
+    if not first.any():
+        return first
+    zooms = image.voxel_sizes_mm
+    reach = np.ceil(4 * BORDER_MM / zooms).astype(int) + 1
+    box = tuple(
+        slice(max(0, int(i.min()) - r), int(i.max()) + r + 1)
+        for i, r in zip(np.nonzero(inside), reach, strict=True)
+    )
+    values, where = image.data[box].astype(np.float64), inside[box]
+    depth = distance_transform_edt(first[box], sampling=zooms)
+    core = depth >= np.quantile(depth[depth > 0], 1 - CORE_SHARE)
+    level = float(np.median(values[core]))
+    if level == grey:
+        return fluid & inside
+    tissue = where & ((grey - values) / (grey - level) < 0.5)
+    weight = gaussian_filter(tissue.astype(np.float64), BORDER_MM / zooms)
+    total = gaussian_filter(np.where(tissue, values, 0.0), BORDER_MM / zooms)
+    # Far inside a wide ventricle there is no tissue to compare with.
+    beside = np.where(weight > 1e-3, total / np.maximum(weight, 1e-3), grey)
+    found = np.zeros_like(inside)
+    found[box] = where & ((values - level) / (beside - level) < 0.5)
+    return found
 
 
 def ventricle_volumes_ml(

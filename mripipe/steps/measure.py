@@ -14,7 +14,7 @@ from mripipe.atlases.territories import MCA_LABELS, load_territories, mca_mask
 from mripipe.core.grid import Volume
 from mripipe.core.itk import LPS
 from mripipe.core.tissue import fit_tissues
-from mripipe.core.ventricles import fluid_mask, ventricle_room, ventricle_volumes_ml
+from mripipe.core.ventricles import fluid_mask, ventricle_fluid, ventricle_room, ventricle_volumes_ml
 from mripipe.core.volumetry import count_components, lesion_side, lesion_volume_ml
 from mripipe.model.results import LesionVolumes, NormalisationQuality, VisitResult
 from mripipe.model.stages import NormalisedVisit
@@ -152,5 +152,6 @@ def _ventricles(
     priors = np.stack(carried, axis=1).astype(float) + 0.01
     priors /= priors.sum(axis=1, keepdims=True)
     model = fit_tissues(image.data[brain][::8, None].astype(float), priors[::8])
-    fluid = fluid_mask(image, brain, model)
+    inside = here & brain & ~lesion
+    fluid = ventricle_fluid(image, fluid_mask(image, brain, model), inside, float(model.means[0, 0]))
     return ventricle_volumes_ml(fluid, here, lesion, x_mm, image.voxel_volume_ml)

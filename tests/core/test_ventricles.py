@@ -8,7 +8,13 @@ import pytest
 from mripipe.atlases.template import load_template
 from mripipe.core.grid import Volume
 from mripipe.core.tissue import TissueModel
-from mripipe.core.ventricles import fluid_mask, template_ventricles, ventricle_room, ventricle_volumes_ml
+from mripipe.core.ventricles import (
+    fluid_mask,
+    template_ventricles,
+    ventricle_fluid,
+    ventricle_room,
+    ventricle_volumes_ml,
+)
 
 SHAPE = (40, 30, 30)
 
@@ -82,3 +88,48 @@ def test_sulci_and_the_infarcts_cavity_do_not_count():
     room[3:5, 28:30, 20:25] = True
     found = ventricle_volumes_ml(fluid, room, lesion & (np.arange(30) < 20), x, 0.001)
     assert found == pytest.approx((0.5, 0.0))
+
+
+def ball(zooms, radius_mm):
+    """Return the share of each voxel of a grid that lies in a ball, by points 0.5 mm apart."""
+    shape = tuple(int(44 / zoom) for zoom in zooms)
+    steps = [round(zoom / 0.5) for zoom in zooms]
+    axes = [(np.arange(n * k) + 0.5) * 0.5 - n * k * 0.25 for n, k in zip(shape, steps, strict=True)]
+    x, y, z = np.meshgrid(*axes, indexing="ij")
+    fine = x**2 + y**2 + z**2 < radius_mm**2
+    split = [part for n, k in zip(shape, steps, strict=True) for part in (n, k)]
+    return fine.reshape(split).mean(axis=(1, 3, 5))
+
+
+@pytest.mark.parametrize(("zooms", "within"), [((1.0, 1.0, 1.0), 0.05), ((1.0, 1.5, 3.0), 0.08)])
+@pytest.mark.parametrize("beside", ["white", "grey"])
+@pytest.mark.parametrize(("levels", "csf"), [((900.0, 640.0, 210.0), 380.0), ((120.0, 150.0, 400.0), 330.0)])
+def test_border_lies_at_half_the_step_to_the_tissue_beside(zooms, within, levels, csf, beside):
+    """The mixture's CSF is half tissue, and its own border too far out where grey matter lies beside."""
+    white, grey, fluid = levels
+    share = ball(zooms, 11.0)
+    data = share * fluid + (1 - share) * {"white": white, "grey": grey}[beside]
+    data += np.random.default_rng(3).normal(0.0, 12.0, share.shape)
+    image = Volume(data.astype(np.float32), np.diag([-zooms[0], zooms[1], zooms[2], 1.0]))
+    middle = (csf + grey) / 2
+    guess = (data < middle) if fluid < grey else (data > middle)
+    inside = np.ones(share.shape, bool)
+    found = ventricle_fluid(image, guess, inside, grey)
+    voxel = np.prod(zooms)
+    truth = 4 / 3 * np.pi * 11.0**3
+    assert np.count_nonzero(found) * voxel == pytest.approx(truth, rel=within)
+    if beside == "grey":
+        errors = [abs(np.count_nonzero(mask) * voxel / truth - 1) for mask in (guess, found)]
+        assert errors[0] > errors[1]
+    inside[: share.shape[0] // 2] = False
+    assert not (ventricle_fluid(image, guess, inside, grey) & ~inside).any()
+
+
+def test_no_fluid_stays_no_fluid():
+    image = Volume(np.full(SHAPE, 100.0, np.float32), np.eye(4))
+    nothing = np.zeros(SHAPE, bool)
+    assert not ventricle_fluid(image, nothing, ~nothing, 80.0).any()
+    block = nothing.copy()
+    block[5:10, 5:10, 5:10] = True
+    # No contrast: the first guess stays.
+    np.testing.assert_array_equal(ventricle_fluid(image, block, ~nothing, 100.0), block)
