@@ -81,7 +81,7 @@ def render_report(result: SubjectResult, *, settings: Mapping[str, str], version
         for i, visit in enumerate(result.visits)
     ]
     points = [_growth_point(visit) for visit in result.visits]
-    style, script = _package_text("subject.css"), _package_text("subject.js")
+    style, script = package_text("subject.css"), package_text("subject.js")
     return (
         _environment()
         .get_template("subject.html")
@@ -97,8 +97,8 @@ def render_report(result: SubjectResult, *, settings: Mapping[str, str], version
             versions=versions,
             style=Markup(style),
             script=Markup(script),
-            style_hash=_csp_hash(style),
-            script_hash=_csp_hash(script),
+            style_hash=csp_hash(style),
+            script_hash=csp_hash(script),
         )
     )
 
@@ -122,7 +122,7 @@ def _growth_point(visit: VisitResult) -> GrowthPoint:
 def _environment() -> jinja2.Environment:
     """Make the template engine; every value from a file or table is escaped unless marked as our own SVG."""
     environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(_package_text),
+        loader=jinja2.FunctionLoader(package_text),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -152,10 +152,11 @@ def format_number(value: float | None, digits: int = 1) -> str:
     return f"{value:.{digits}f}".replace("-", "\u2212")
 
 
-def _package_text(name: str) -> str:
+def package_text(name: str) -> str:
+    """Return a template, style or script of this package."""
     return resources.files("mripipe.reports").joinpath(name).read_text(encoding="utf-8")
 
 
-def _csp_hash(text: str) -> str:
+def csp_hash(text: str) -> str:
     """Hash an inline style or script as a browser does: nothing else in the file may then run."""
     return base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")
