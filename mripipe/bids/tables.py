@@ -142,6 +142,44 @@ def read_table(path: Path) -> Table:
     return Table(path.name, columns, tuple(rows), tuple(remarks))
 
 
+def read_key(path: Path) -> dict[str, str]:
+    """Read the key that tells each participant's arm: the one door in the firewall, for unblinding alone.
+
+    Parameters
+    ----------
+    path : Path
+        TSV with ``participant_id`` and one more column.
+
+    Returns
+    -------
+    dict of str to str
+        ``sub-...`` to arm.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, has other columns, or tells two arms of one participant.
+
+    """
+    lines = _lines(path)
+    header = [cell.lower() for cell in _cells(lines[0][1])]
+    if len(header) != 2 or "participant_id" not in header:
+        raise InputError(
+            f"{path.name}: expected two columns separated by tabs, participant_id and the arm; "
+            f"found {len(header)}"
+        )
+    who_at = header.index("participant_id")
+    arms: dict[str, str] = {}
+    for line, text in lines[1:]:
+        cells = _cells(text)
+        if len(cells) != 2 or any(cell.lower() in MISSING for cell in cells):
+            raise InputError(f"{path.name} line {line}: expected a participant and an arm; complete the key")
+        who = f"sub-{cells[who_at].removeprefix('sub-')}"
+        if arms.setdefault(who, cells[1 - who_at]) != cells[1 - who_at]:
+            raise InputError(f"{path.name} line {line}: {who} has another arm above; correct the key")
+    return arms
+
+
 def _lines(path: Path) -> list[tuple[int, str]]:
     """Return the lines that are not blank, with their numbers."""
     try:

@@ -12,6 +12,7 @@ from mripipe.stats.plan import Association, Model, Plan
 
 IMAGING: Final = (
     "lesion_ml",
+    "lesion_mni_ml",
     "mca_territory_percent",
     "ventricle_ipsi_ml",
 )
@@ -19,6 +20,7 @@ IMAGING: Final = (
 
 IMAGING_STARTS: Final = ("rfa_", "lesion_load_weighted_ml_", "damage_")
 ADJUST: Final = ("age", "nihss", "lesion_ml")
+"""Adjusted for, where known; a study of masks in MNI alone has only that volume."""
 _ENDS: Final = ("_change", "_baseline")
 MIN_VALUES: Final = 10
 """A variable that fewer participants have is not worth an analysis."""
@@ -56,7 +58,7 @@ def usual_models(wide: pd.DataFrame, visits: pd.DataFrame, plan: Plan) -> list[M
     """Return the shift of the mRS, mRS 0-2, its prediction, and the course of volume and tracts."""
     start, usable = _first_suffix(plan), _usable(wide)
     adjust = [name for name in _adjustment(start, usable) if "nihss" in name or name == "age"]
-    volume = next((name for name in (f"lesion_ml{start}", "lesion_ml") if name in usable), None)
+    volume = _volume(start, usable)
     outcome = _outcome(plan, usable)
     models = []
     if outcome and volume:
@@ -121,6 +123,8 @@ def _first_suffix(plan: Plan) -> str:
 
 def _is_imaging(name: str, start: str, usable: Collection[str]) -> bool:
     bare = name.removesuffix(start)
+    if bare == "lesion_mni_ml":
+        return name == _volume(start, usable)
     known = bare in IMAGING or bare.startswith(IMAGING_STARTS)
     # Without windows the name stands alone; with them the baseline is the one to look at.
     return known and (name.endswith(start) or f"{name}{start}" not in usable) and not _has_window(bare)
@@ -138,8 +142,15 @@ def _adjustment(start: str, usable: Collection[str]) -> list[str]:
     chosen = []
     for name in ADJUST:
         found = next((n for n in (f"{name}{start}", name) if n in usable), None)
+        found = _volume(start, usable) if name == "lesion_ml" else found
         chosen += [found] if found else []
     return chosen
+
+
+def _volume(start: str, usable: Collection[str]) -> str | None:
+    """Return the volume at baseline; the one in MNI only where there is no native one."""
+    names = (f"lesion_ml{start}", "lesion_ml", f"lesion_mni_ml{start}", "lesion_mni_ml")
+    return next((name for name in names if name in usable), None)
 
 
 def _outcome(plan: Plan, usable: Sequence[str]) -> str | None:

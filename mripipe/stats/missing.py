@@ -11,7 +11,7 @@ from scipy import stats
 from mripipe.stats.join import Joined
 from mripipe.stats.plan import Plan
 
-BASELINE: Final = ("age", "nihss", "mrs", "lesion_ml")
+BASELINE: Final = ("age", "nihss", "mrs", "lesion_ml", "lesion_mni_ml")
 """What those seen and those missing are compared by."""
 MIN_EACH: Final = 5
 """Participants on either side below which no p value is given."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,8 +24,9 @@ from statsmodels.regression.mixed_linear_model import MixedLM
 
 from mripipe.stats.ordinal import Fit
 
-METHODS: Final = ("lbfgs", "bfgs", "powell")
-"""Optimisers, tried in turn until one converges."""
+METHODS: Final = ("powell", "lbfgs", "bfgs")
+"""Optimisers, tried in turn until one converges; those that follow the gradient stop early where the spread
+between participants is far larger than within them."""
 
 
 @dataclass(frozen=True)
@@ -104,10 +106,16 @@ def _fit(
     with warnings.catch_warnings():
         # Convergence and the covariance are looked at below, and reported.
         warnings.simplefilter("ignore")
+        result = None
         for method in METHODS:
-            result = model.fit(reml=True, method=method)
-            if result.converged and np.isfinite(result.bse_fe).all():
+            # A step to where a matrix is singular ends this optimiser, not the others.
+            with suppress(np.linalg.LinAlgError):
+                result = model.fit(reml=True, method=method)
+            if result is not None and result.converged and np.isfinite(result.bse_fe).all():
                 break
+        if result is None:
+            nothing = np.full((fixed.shape[1],) * 2, np.nan)
+            return MixedFit(Fit(nothing[0], nothing, False), np.full(1, np.nan), None, np.nan, with_slope, "")
         spread = np.asarray(result.cov_re)
         width = fixed.shape[1]
         covariance = np.asarray(result.cov_params())[:width, :width]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final
@@ -127,7 +128,7 @@ def _rows(
 
 def _is_tested(term: str, model: Model) -> bool:
     """Say whether a model is about a term: a category's levels go with their variable; no list means all."""
-    return not model.test or any(term == name or term.startswith(f"{name}[") for name in model.test)
+    return not model.test or re.sub(r"\[[^]]*\]", "", term) in model.test
 
 
 def _failed(model: Model, about: dict[str, Any], status: Any, note: str, check: Check) -> Result:
@@ -294,7 +295,7 @@ def _prediction(model: Model, formula: Formula, design: Design, about: dict[str,
 
 
 def _uses(term: str, name: str) -> bool:
-    return term == name or term.startswith(f"{name}[")
+    return re.sub(r"\[[^]]*\]", "", term) == name
 
 
 def _size_check(name: str, count: int, terms: int, what: str) -> Check:

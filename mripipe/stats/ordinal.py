@@ -24,8 +24,9 @@ from statsmodels.miscmodels.ordinal_model import OrderedModel
 
 from mripipe.stats.logistic import fit_logistic, is_separated
 
-CUT_SHARE: Final = 5
-"""A cut of Brant's test needs this many participants a term on either side."""
+CUT_SHARE: Final = 3
+"""A cut of Brant's test needs this many participants a parameter on either side, and `CUT_LEAST` at least."""
+CUT_LEAST: Final = 10
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def fit_ordinal(outcome: NDArray[np.float64], matrix: NDArray[np.float64]) -> Fi
 def brant_test(outcome: NDArray[np.float64], matrix: NDArray[np.float64]) -> Brant | None:
     """Test whether one slope holds for all cuts; None where fewer than two cuts can be fitted."""
     n, width = matrix.shape
-    needed = CUT_SHARE * (width + 1)
+    needed = max(CUT_SHARE * (width + 1), CUT_LEAST)
     scaled = (matrix - matrix.mean(axis=0)) / matrix.std(axis=0)
     full = np.column_stack([np.ones(n), scaled])
     slopes, inverses, chances = [], [], []

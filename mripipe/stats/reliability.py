@@ -48,7 +48,7 @@ class Reliability:
 
 
 def reliabilities(ratings: Iterable[Rating]) -> list[Reliability]:
-    """Compute reliability for every measure: all raters together, then each pair where there are more than two.
+    """Compute reliability for every measure: all raters together, then each pair of three or more.
 
     Parameters
     ----------
