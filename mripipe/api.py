@@ -21,7 +21,14 @@ from mripipe.bids.reader import read_study
 from mripipe.core.agreement import Agreement, SetAgreement, agreement_over
 from mripipe.core.volumetry import lesion_volume_ml
 from mripipe.errors import RequestError
-from mripipe.model.results import LesionVolumes, NormalisationQuality, Side, Source, SubjectResult
+from mripipe.model.results import (
+    LesionVolumes,
+    NormalisationQuality,
+    Side,
+    Source,
+    SubjectResult,
+    TerritoryLoad,
+)
 from mripipe.model.settings import LesionSettings, Settings
 from mripipe.model.study import Scan, Session, Study, Subject
 from mripipe.steps.agree import compare_files, read_mask
@@ -111,6 +118,8 @@ class SessionResult:
     """Bias-corrected FLAIR on its own grid, where one was given beside the reference image."""
     flair_to_reference: sitk.Transform | None = None
     """Resamples the FLAIR onto the reference image: maps reference points to FLAIR points, LPS mm."""
+    territories: tuple[TerritoryLoad, ...] = ()
+    """The infarct's part in every arterial territory; empty where there is none."""
     warnings: tuple[str, ...] = ()
 
 
@@ -427,5 +436,6 @@ def _in_memory(visit: VisitResult) -> SessionResult:
         quality=cast(NormalisationQuality, visit.quality),
         flair=image(visit.flair) if visit.flair is not None else None,
         flair_to_reference=transform(visit.flair_to_reference) if visit.flair_to_reference else None,
+        territories=visit.territories,
         warnings=visit.warnings,
     )

@@ -126,6 +126,28 @@ def ventricle_volumes_ml(
     return left, right
 
 
+def ventricle_overlap(fluid: NDArray[np.bool_], wanted: NDArray[np.bool_]) -> float:
+    """Return the Dice of a carried image's ventricles with the template's, both on the template's grid.
+
+    Parameters
+    ----------
+    fluid, wanted : arrays of bool (X, Y, Z)
+        Fluid in the ventricles' room, of which pieces that touch no template ventricle are sulci, and the
+        template's ventricles; the infarct left out of both.
+
+    Returns
+    -------
+    float
+        0 where there is nothing of either.
+
+    """
+    pieces, _ = label(fluid)
+    touched = np.unique(pieces[wanted])
+    found = np.isin(pieces, touched[touched > 0])
+    both = int(np.count_nonzero(found) + np.count_nonzero(wanted))
+    return 2.0 * int(np.count_nonzero(found & wanted)) / max(1, both)
+
+
 def _largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return the largest piece of a mask: sulci within the room are cut off."""
     pieces, count = label(mask)

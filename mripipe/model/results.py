@@ -54,7 +54,24 @@ class NormalisationQuality:
     """Smallest determinant of the deformation inside the brain; 0 or less is a fold."""
     jacobian_max: float
     correlation: float
-    """Correlation of the warped filled image with the template inside the brain."""
+    """Correlation of the warped image with the template, in its contrast, inside the brain."""
+    ventricle_dice: float | None = None
+    """Dice of the lateral ventricles outside the lesion; None where too little of them is left to compare."""
+    folded_percent: float | None = None
+    """Percent of the brain where the deformation folds."""
+
+
+@dataclass(frozen=True)
+class TerritoryLoad:
+    """How much of one arterial territory is lesion."""
+
+    territory: str
+    """Abbreviation as in the atlas: ``ACA``, ``MCAs``, ``MCAi``, ``MCAl``, ``PCA``, ``VB``."""
+    side: Literal["left", "right"]
+    lesion_ml: float
+    """Lesion inside the territory, native grid."""
+    lesioned_percent: float
+    """Percent of the territory that is lesion, in MNI."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +102,8 @@ class VisitResult:
     mni_affine_image: Path | None = None
     """The reference image on the MNI grid by the affine alone, for the report's flicker."""
     quality: NormalisationQuality | None = None
+    territories: tuple[TerritoryLoad, ...] = ()
+    """Every territory on either side; empty where there is no lesion."""
     warnings: tuple[str, ...] = ()
     """One line each, fit for the report."""
     error: str | None = None

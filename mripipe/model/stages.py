@@ -89,4 +89,9 @@ class NormalisedVisit:
     jacobian_max: float
     tissue_dice: float
     correlation: float
+    ventricle_dice: float | None = None
+    """None where too little of the ventricles lies outside the infarct."""
+    folded_percent: float = 0.0
+    low_quality: bool = False
+    """Whether a check of the registration was not passed; a warning says which."""
     warnings: tuple[str, ...] = ()

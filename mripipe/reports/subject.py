@@ -9,15 +9,16 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 
 import jinja2
 from markupsafe import Markup
 
+from mripipe.atlases.territories import TERRITORIES
 from mripipe.figures.growth import GrowthPoint, growth_plot, uses_days
-from mripipe.model.results import SubjectResult, VisitResult
+from mripipe.model.results import SubjectResult, TerritoryLoad, VisitResult
 from mripipe.reports.pictures import DEFORMABLE, Gallery, mni_frames, native_galleries
 
 NOT_AVAILABLE = "n/a"
@@ -88,6 +89,7 @@ def render_report(result: SubjectResult, *, settings: Mapping[str, str], version
         .render(
             subject=result,
             visits=visits,
+            territories=_territory_rows(result.visits),
             measured=any(point.volume_ml is not None for point in points),
             growth=Markup(growth_plot(points)) if points else "",
             by_days=uses_days(points),
@@ -101,6 +103,20 @@ def render_report(result: SubjectResult, *, settings: Mapping[str, str], version
             script_hash=csp_hash(script),
         )
     )
+
+
+def _territory_rows(
+    visits: Sequence[VisitResult],
+) -> list[tuple[str, str, list[TerritoryLoad | None]]]:
+    """Return name, side and each visit's load of every arterial territory; nothing where no visit has any."""
+    loads = [{(load.territory, load.side): load for load in visit.territories} for visit in visits]
+    if not any(loads):
+        return []
+    return [
+        (name, side, [found.get((short, side)) for found in loads])
+        for short, name in TERRITORIES
+        for side in ("left", "right")
+    ]
 
 
 def _in_mni(visit: VisitResult) -> bool:

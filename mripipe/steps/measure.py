@@ -10,16 +10,19 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from mripipe.atlases.template import load_template
-from mripipe.atlases.territories import MCA_LABELS, load_territories, mca_mask
+from mripipe.atlases.territories import MCA_LABELS, TERRITORY_LABELS, load_territories
 from mripipe.core.grid import Volume
 from mripipe.core.itk import LPS
 from mripipe.core.tissue import fit_tissues
 from mripipe.core.ventricles import fluid_mask, ventricle_fluid, ventricle_room, ventricle_volumes_ml
 from mripipe.core.volumetry import count_components, lesion_side, lesion_volume_ml
-from mripipe.model.results import LesionVolumes, NormalisationQuality, VisitResult
+from mripipe.model.results import LesionVolumes, NormalisationQuality, TerritoryLoad, VisitResult
 from mripipe.model.stages import NormalisedVisit
 from mripipe.steps.load import load_image, load_own_mask
 from mripipe.steps.transforms import resample
+
+LEAST_MCA_SHARE = 0.2
+"""A lesion with less than a fifth of it in the territory of this artery is no infarct of it."""
 
 
 def measure_visit(normalised: NormalisedVisit, *, folder: Path) -> VisitResult:
@@ -38,10 +41,14 @@ def measure_visit(normalised: NormalisedVisit, *, folder: Path) -> VisitResult:
     """
     segmented, prepared = normalised.segmented, normalised.segmented.prepared
     session = prepared.session
+    volumes, territories = _volumes(normalised)
+    elsewhere = _elsewhere(volumes)
+    if volumes.status == "ok" and (normalised.low_quality or (elsewhere and segmented.source == "auto")):
+        volumes = replace(volumes, status="low_quality")
     return VisitResult(
         participant_id=session.participant_id,
         session_id=session.session_id,
-        volumes=_volumes(normalised),
+        volumes=volumes,
         reference_suffix=prepared.reference_suffix,
         preproc=prepared.preproc,
         brain_mask=prepared.brain_mask,
@@ -59,12 +66,26 @@ def measure_visit(normalised: NormalisedVisit, *, folder: Path) -> VisitResult:
             jacobian_min=normalised.jacobian_min,
             jacobian_max=normalised.jacobian_max,
             correlation=normalised.correlation,
+            ventricle_dice=normalised.ventricle_dice,
+            folded_percent=normalised.folded_percent,
         ),
-        warnings=(*prepared.warnings, *segmented.warnings, *normalised.warnings),
+        territories=territories,
+        warnings=(*prepared.warnings, *segmented.warnings, *normalised.warnings, *elsewhere),
     )
 
 
-def _volumes(normalised: NormalisedVisit) -> LesionVolumes:
+def _elsewhere(volumes: LesionVolumes) -> tuple[str, ...]:
+    """Say that a lesion hardly touches the territory that it should lie in."""
+    share = volumes.mca_fraction
+    if share is None or share >= LEAST_MCA_SHARE:
+        return ()
+    return (
+        f"{100 * share:.0f} % of the lesion lies in the territory of the middle cerebral artery, expected"
+        f" {100 * LEAST_MCA_SHARE:.0f} % or more: it may be no infarct of that artery; look at its outline",
+    )
+
+
+def _volumes(normalised: NormalisedVisit) -> tuple[LesionVolumes, tuple[TerritoryLoad, ...]]:
     """Measure infarct, brain and ventricles; what an absent infarct cannot have stays None."""
     segmented, prepared = normalised.segmented, normalised.segmented.prepared
     session = prepared.session
@@ -88,10 +109,12 @@ def _volumes(normalised: NormalisedVisit) -> LesionVolumes:
         ventricle_contra_ml=contra,
     )
     if not mask.any():
-        return volumes
-    lesion_ml, mca_ml = lesion_volume_ml(mask, image.affine), _mca_ml(mask, image, from_mni)
+        return volumes, ()
     mni_mask = load_own_mask(normalised.mni_lesion_mask)
-    return replace(
+    lesion_ml = lesion_volume_ml(mask, image.affine)
+    inside_ml = _inside_ml(mask, image, from_mni)
+    mca_ml = float(sum(inside_ml[label] for labels in MCA_LABELS.values() for label in labels))
+    measured = replace(
         volumes,
         status="ok",
         lesion_ml=lesion_ml,
@@ -103,6 +126,7 @@ def _volumes(normalised: NormalisedVisit) -> LesionVolumes:
         mca_territory_percent=_territory_percent(mni_mask, side),
         n_components=count_components(mask),
     )
+    return measured, _territories(inside_ml, mni_mask)
 
 
 def _mni_x(image: Volume, from_mni: sitk.Transform) -> NDArray[np.float32]:
@@ -116,23 +140,41 @@ def _mni_x(image: Volume, from_mni: sitk.Transform) -> NDArray[np.float32]:
     return np.where(carried > 1.0, carried - shift, 0.0).astype(np.float32)
 
 
-def _mca_ml(mask: NDArray[np.bool_], image: Volume, from_mni: sitk.Transform) -> float:
-    """Return the volume of a native lesion inside either MCA territory, each voxel looked up in MNI."""
+def _inside_ml(mask: NDArray[np.bool_], image: Volume, from_mni: sitk.Transform) -> NDArray[np.float64]:
+    """Return the volume of a native lesion by territory label, each voxel looked up in MNI."""
     atlas = load_territories()
     points = np.argwhere(mask) @ image.affine[:3, :3].T + image.affine[:3, 3]
     mni = np.array([from_mni.TransformPoint(p) for p in (points @ LPS[:3, :3]).tolist()]) @ LPS[:3, :3]
     index = np.round((mni - atlas.affine[:3, 3]) @ np.linalg.inv(atlas.affine[:3, :3]).T).astype(int)
     inside = np.all((index >= 0) & (index < atlas.labels.shape), axis=1)
-    labels = atlas.labels[tuple(index[inside].T)]
-    mca = np.isin(labels, MCA_LABELS["left"] + MCA_LABELS["right"])
-    return float(np.count_nonzero(mca)) * image.voxel_volume_ml
+    return _counts(atlas.labels[tuple(index[inside].T)]) * image.voxel_volume_ml
+
+
+def _counts(labels: NDArray[np.integer]) -> NDArray[np.float64]:
+    """Return how often each territory's label occurs."""
+    return np.bincount(labels.ravel(), minlength=len(TERRITORY_LABELS) + 1).astype(float)
+
+
+def _territories(inside_ml: NDArray[np.float64], mni_mask: NDArray[np.bool_]) -> tuple[TerritoryLoad, ...]:
+    """Return the load of every territory: mL on the native grid, percent of the territory in MNI."""
+    labels = load_territories().labels
+    whole, lesioned = _counts(labels), _counts(labels[mni_mask])
+    return tuple(
+        TerritoryLoad(
+            territory=row.abbreviation.partition("_")[0],
+            side="left" if row.side == "left" else "right",
+            lesion_ml=float(inside_ml[row.index]),
+            lesioned_percent=100.0 * float(lesioned[row.index] / whole[row.index]),
+        )
+        for row in TERRITORY_LABELS
+    )
 
 
 def _territory_percent(mni_mask: NDArray[np.bool_], side: str) -> float | None:
     """Return what percentage of the MCA territory on its side a lesion takes; None without one side."""
-    if side not in ("left", "right"):
+    if side not in MCA_LABELS:
         return None
-    territory = mca_mask(side)
+    territory = load_territories().mask(MCA_LABELS[side])
     return 100.0 * float(np.count_nonzero(mni_mask & territory)) / float(np.count_nonzero(territory))
 
 

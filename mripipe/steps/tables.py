@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from types import NoneType, UnionType
@@ -79,6 +79,26 @@ _MEASURES: Final = (
 )
 """Measure, region, which side it is on, field of `LesionVolumes`, unit."""
 
+_QUALITY: Final = (
+    ("normalisation_tissue_dice", "brain", "tissue_dice", "1"),
+    ("normalisation_ventricle_dice", "lateral_ventricle", "ventricle_dice", "1"),
+    ("normalisation_correlation", "brain", "correlation", "1"),
+    ("normalisation_jacobian_min", "brain", "jacobian_min", "1"),
+    ("normalisation_jacobian_max", "brain", "jacobian_max", "1"),
+    ("normalisation_folded", "brain", "folded_percent", "%"),
+)
+"""Measure, region, field of `NormalisationQuality`, unit."""
+
+_TERRITORIES: Final = {
+    "ACA": ("aca_territory", "territory of the anterior cerebral artery"),
+    "MCAs": ("mca_superior_territory", "MCA territory, superior division"),
+    "MCAi": ("mca_inferior_territory", "MCA territory, inferior division"),
+    "MCAl": ("mca_lenticulostriate_territory", "MCA territory, lenticulostriate arteries"),
+    "PCA": ("pca_territory", "territory of the posterior cerebral artery"),
+    "VB": ("vertebrobasilar_territory", "territory of the vertebrobasilar arteries"),
+}
+"""Territory in `TerritoryLoad` to region and what that is."""
+
 _MEASUREMENT_COLUMNS: Final[dict[str, dict[str, Any]]] = {
     "participant_id": {"Description": "Coded identity"},
     "session_id": {"Description": "Visit"},
@@ -96,6 +116,12 @@ _MEASUREMENT_COLUMNS: Final[dict[str, dict[str, Any]]] = {
             "lesion_components": "number of 26-connected pieces of the lesion",
             "brain_volume": "volume of the brain, ventricles and lesion included",
             "ventricle_volume": "volume of one lateral ventricle, native grid",
+            "normalisation_tissue_dice": "overlap of brain tissue with the template outside the lesion",
+            "normalisation_ventricle_dice": "overlap of ventricles with the template's outside the lesion",
+            "normalisation_correlation": "correlation with the template outside the lesion",
+            "normalisation_jacobian_min": "smallest local change of volume by the deformation to MNI",
+            "normalisation_jacobian_max": "largest local change of volume by the deformation to MNI",
+            "normalisation_folded": "share of the region in which the deformation folds",
         },
     },
     "region": {
@@ -103,7 +129,8 @@ _MEASUREMENT_COLUMNS: Final[dict[str, dict[str, Any]]] = {
         "Levels": {
             "brain": "the whole brain",
             "mca_territory": "territory of the middle cerebral artery",
-            "lateral_ventricle": "one lateral ventricle",
+            **dict(_TERRITORIES.values()),
+            "lateral_ventricle": "one lateral ventricle; both, where the side is bilateral",
         },
     },
     "side": {
@@ -221,7 +248,34 @@ def _measurement_lines(visit: VisitResult) -> list[list[str]]:
         value = getattr(row, name)
         cells = [measure, region, _side(row, relation), _cell(name, value), unit, _status(row, value)]
         lines.append([*start, *cells, qc, f"mripipe {__version__}"])
-    return lines
+    rest = [*_territory_cells(visit), *_quality_cells(visit)]
+    return lines + [[*start, *cells, qc, f"mripipe {__version__}"] for cells in rest]
+
+
+def _territory_cells(visit: VisitResult) -> Iterator[list[str]]:
+    """Give what each territory's rows hold of their own; missing values where there is no lesion."""
+    loads = {(load.territory, load.side): load for load in visit.territories}
+    for name, (region, _) in _TERRITORIES.items():
+        for side in ("left", "right"):
+            load = loads.get((name, side))
+            for measure, field, unit in (
+                ("lesion_volume", "lesion_ml", "mL"),
+                ("lesioned_percent", "lesioned_percent", "%"),
+            ):
+                value = getattr(load, field, None)
+                status = _status(visit.volumes, value)
+                yield [measure, region, side, _cell(field, value), unit, status]
+
+
+def _quality_cells(visit: VisitResult) -> Iterator[list[str]]:
+    """Give what the rows on the registration to MNI hold of their own."""
+    for measure, region, field, unit in _QUALITY:
+        value = getattr(visit.quality, field, None)
+        # They are measured whether there is a lesion or not.
+        processed = visit.volumes.status == "no_lesion_found" and value is None
+        status = "missing_input" if processed else _status(visit.volumes, value)
+        shown = MISSING if value is None else f"{round(value, 4) + 0.0:.4f}"
+        yield [measure, region, "bilateral", shown, unit, status]
 
 
 def _side(row: LesionVolumes, relation: str) -> str:
@@ -237,7 +291,7 @@ def _side(row: LesionVolumes, relation: str) -> str:
 def _status(row: LesionVolumes, value: float | None) -> str:
     """Return one value's status."""
     if value is None:
-        return "missing_input" if row.status == "ok" else row.status
+        return "missing_input" if row.status in ("ok", "low_quality") else row.status
     return "ok" if row.status == "no_lesion_found" else row.status
 
 

@@ -13,7 +13,13 @@ import pytest
 import SimpleITK
 
 from mripipe.core.grid import voxel_to_world
-from mripipe.model.results import LesionVolumes, NormalisationQuality, SubjectResult, VisitResult
+from mripipe.model.results import (
+    LesionVolumes,
+    NormalisationQuality,
+    SubjectResult,
+    TerritoryLoad,
+    VisitResult,
+)
 from mripipe.reports.subject import format_number, render_report
 
 LAS = np.array([[-3.0, 0, 0, 78], [0, 3, 0, -78], [0, 0, 4, -60], [0, 0, 0, 1]])
@@ -82,7 +88,8 @@ def make_visit(folder: Path, session: str, grid: str, days: float | None) -> Vis
         mni_image=save_ball(folder / "mni.nii.gz", "MNI", (0, -18, 18), 70, 90),
         mni_affine_image=save_ball(folder / "affine.nii.gz", "MNI", (3, -18, 18), 72, 90),
         mni_lesion_mask=save_ball(folder / "mnilesion.nii.gz", "MNI", (-34, -10, 20), 14),
-        quality=NormalisationQuality(0.871, 0.212, 3.41, 0.937),
+        quality=NormalisationQuality(0.871, 0.212, 3.41, 0.937, 0.765, 0.0),
+        territories=(TerritoryLoad("MCAi", "left", 12.34, 17.8), TerritoryLoad("PCA", "right", 0.0, 0.0)),
     )
 
 
@@ -209,6 +216,18 @@ def test_values_are_shown_and_missing_ones_are_not_zero(page):
     cells = page.shown[page.shown.index("All measurements") :]
     infarct = cells[cells.index("Infarct, native grid") :]
     assert infarct.startswith("Infarct, native grid (primary) mL 33.25 33.25 n/a Infarct, lower end")
+
+
+def test_territories_are_shown_by_side_and_a_true_zero_stays_one(page, subject):
+    cells = page.shown[page.shown.index("Infarct by arterial territory") :]
+    row = "Middle cerebral artery, inferior division {} {} Middle"
+    assert row.format("left", "12.34 17.8 % 12.34 17.8 % n/a") in cells
+    assert row.format("right", "n/a n/a n/a") in cells
+    assert "Posterior cerebral artery right 0.00 0.0 % 0.00 0.0 % n/a" in cells
+    assert "Overlap of the lateral ventricles" in cells
+    assert "0.765 0.765 n/a" in cells
+    none = replace(subject, visits=(subject.visits[2],))
+    assert "arterial territory" not in Page(render_report(none, settings={}, versions={})).shown
 
 
 def test_failed_visit_has_its_section_and_reason(text):

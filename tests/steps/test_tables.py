@@ -8,7 +8,13 @@ import pytest
 
 from mripipe import __version__
 from mripipe.errors import InputError, ProcessingError, RequestError
-from mripipe.model.results import LesionVolumes, NormalisationQuality, SubjectResult, VisitResult
+from mripipe.model.results import (
+    LesionVolumes,
+    NormalisationQuality,
+    SubjectResult,
+    TerritoryLoad,
+    VisitResult,
+)
 from mripipe.steps.tables import read_results, write_lesion_volumes, write_subject_results, write_tables
 
 # From the public names that other programs read.
@@ -78,7 +84,8 @@ def subject(out, label="001", *, volumes=FULL, **changes):
         replace(volumes, participant_id=who),
         reference_suffix="T1w",
         preproc=anat / f"{who}_ses-1_desc-preproc_T1w.nii.gz",
-        quality=NormalisationQuality(0.9, 0.1, 1 / 7, 0.95),
+        quality=NormalisationQuality(0.9, 0.1, 1 / 7, 0.95, 0.87654, 0.0),
+        territories=(TerritoryLoad("MCAs", "right", 60.1, 40.25), TerritoryLoad("ACA", "left", 0.0, 0.0)),
         warnings=("a <b>\t“quoted”", "second"),
     )
     failed = VisitResult(who, "ses-2", LesionVolumes(who, "ses-2", "failed"), error="x.nii.gz: truncated")
@@ -196,9 +203,19 @@ def test_the_long_table_holds_the_same_numbers(tmp_path):
     values = {
         (r["measure"], r["region"], r["side"]): (r["value"], r["unit"])
         for r in rows
-        if r["session_id"] == "ses-1"
+        if r["session_id"] == "ses-1" and r["value"] != "n/a"
     }
     assert values == {
+        ("lesion_volume", "mca_superior_territory", "right"): ("60.100", "mL"),
+        ("lesioned_percent", "mca_superior_territory", "right"): ("40.25", "%"),
+        ("lesion_volume", "aca_territory", "left"): ("0.000", "mL"),
+        ("lesioned_percent", "aca_territory", "left"): ("0.00", "%"),
+        ("normalisation_tissue_dice", "brain", "bilateral"): ("0.9000", "1"),
+        ("normalisation_ventricle_dice", "lateral_ventricle", "bilateral"): ("0.8765", "1"),
+        ("normalisation_correlation", "brain", "bilateral"): ("0.9500", "1"),
+        ("normalisation_jacobian_min", "brain", "bilateral"): ("0.1000", "1"),
+        ("normalisation_jacobian_max", "brain", "bilateral"): ("0.1429", "1"),
+        ("normalisation_folded", "brain", "bilateral"): ("0.0000", "%"),
         ("lesion_volume", "brain", "right"): ("82.123", "mL"),
         ("lesion_volume_lower", "brain", "right"): ("0.333", "mL"),
         ("lesion_volume_upper", "brain", "right"): ("90.000", "mL"),
@@ -211,6 +228,8 @@ def test_the_long_table_holds_the_same_numbers(tmp_path):
         ("ventricle_volume", "lateral_ventricle", "right"): ("21.500", "mL"),
         ("ventricle_volume", "lateral_ventricle", "left"): ("14.250", "mL"),
     }
+    keys = [(r["measure"], r["region"], r["side"]) for r in rows if r["session_id"] == "ses-1"]
+    assert len(keys) == len(set(keys)) == 11 + 6 * 2 * 2 + 6
     assert {(r["days_from_onset"], r["days_from_infusion"]) for r in rows[:11]} == {("45", "-2.5")}
     assert {r["software"] for r in rows} == {f"mripipe {__version__}"}
     assert {r["qc"] for r in rows[:11]} == {"warning"}
@@ -218,7 +237,9 @@ def test_the_long_table_holds_the_same_numbers(tmp_path):
 
 def test_every_row_says_why_its_value_is_missing(tmp_path):
     def statuses(volumes, measure):
-        write_subject_results(tmp_path, subject(tmp_path, volumes=volumes, warnings=()))
+        territories = () if volumes.lesion_ml is None else subject(tmp_path).visits[0].territories
+        changes = {"volumes": volumes, "warnings": (), "territories": territories}
+        write_subject_results(tmp_path, subject(tmp_path, **changes))
         rows = [r for r in table(write_tables(tmp_path)[1])[1] if r["session_id"] == "ses-1"]
         assert all((r["value"] == "n/a") == (r["status"] not in ("ok", "low_quality")) for r in rows)
         assert {r["qc"] for r in rows} == {"pass"}
@@ -228,6 +249,8 @@ def test_every_row_says_why_its_value_is_missing(tmp_path):
     assert statuses(healthy, "lesion_volume") == "no_lesion_found"
     assert statuses(healthy, "brain_volume") == "ok"
     assert statuses(replace(FULL, brain_ml=None), "brain_volume") == "missing_input"
+    assert statuses(healthy, "normalisation_ventricle_dice") == "ok"
+    assert statuses(healthy, "lesioned_percent") == "no_lesion_found"
     low = replace(FULL, status="low_quality")
     assert statuses(low, "lesion_volume") == "low_quality"
 
@@ -235,7 +258,7 @@ def test_every_row_says_why_its_value_is_missing(tmp_path):
 def test_a_failed_visit_has_its_rows(tmp_path):
     write_subject_results(tmp_path, subject(tmp_path))
     rows = [r for r in table(write_tables(tmp_path)[1])[1] if r["session_id"] == "ses-2"]
-    assert len(rows) == 11
+    assert len(rows) == 11 + 6 * 2 * 2 + 6
     assert {(r["value"], r["status"], r["qc"]) for r in rows} == {("n/a", "failed", "n/a")}
 
 

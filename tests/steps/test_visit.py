@@ -95,7 +95,23 @@ def test_fit_is_judged_and_nothing_is_flagged(visit):
     assert 0.85 < quality.tissue_dice < 1.0
     assert 0.7 < quality.correlation < 1.0
     assert 0.0 < quality.jacobian_min < 1.0 < quality.jacobian_max
+    assert 0.6 < quality.ventricle_dice < 1.0
+    assert quality.folded_percent == 0.0
     assert found.result.warnings == ()
+
+
+def test_territories_share_the_infarct(visit):
+    side, found = visit
+    loads = {(load.territory, load.side): load for load in found.result.territories}
+    assert len(loads) == len(found.result.territories) == 12
+    mca = {key: load for key, load in loads.items() if key[0].startswith("MCA")}
+    volumes = found.result.volumes
+    assert sum(load.lesion_ml for load in mca.values()) == pytest.approx(volumes.mca_ml)
+    assert sum(load.lesion_ml for load in loads.values()) <= volumes.lesion_ml
+    here = sum(load.lesion_ml for (_, where), load in mca.items() if where == side)
+    assert here > 0.95 * volumes.mca_ml
+    shares = [load.lesioned_percent for (_, where), load in mca.items() if where == side]
+    assert min(shares) <= volumes.mca_territory_percent <= max(shares) <= 100.0
 
 
 def test_flair_is_laid_over_the_reference(right_visit):
