@@ -116,6 +116,8 @@ _MEASUREMENT_COLUMNS: Final[dict[str, dict[str, Any]]] = {
             "lesion_components": "number of 26-connected pieces of the lesion",
             "brain_volume": "volume of the brain, ventricles and lesion included",
             "ventricle_volume": "volume of one lateral ventricle, native grid",
+            "territory_lesion_volume": "volume of the lesion inside one side's territory, native grid",
+            "territory_lesioned_percent": "share of one side's territory that is lesion, in MNI",
             "normalisation_tissue_dice": "overlap of brain tissue with the template outside the lesion",
             "normalisation_ventricle_dice": "overlap of ventricles with the template's outside the lesion",
             "normalisation_correlation": "correlation with the template outside the lesion",
@@ -259,8 +261,8 @@ def _territory_cells(visit: VisitResult) -> Iterator[list[str]]:
         for side in ("left", "right"):
             load = loads.get((name, side))
             for measure, field, unit in (
-                ("lesion_volume", "lesion_ml", "mL"),
-                ("lesioned_percent", "lesioned_percent", "%"),
+                ("territory_lesion_volume", "lesion_ml", "mL"),
+                ("territory_lesioned_percent", "lesioned_percent", "%"),
             ):
                 value = getattr(load, field, None)
                 status = _status(visit.volumes, value)

@@ -206,10 +206,10 @@ def test_the_long_table_holds_the_same_numbers(tmp_path):
         if r["session_id"] == "ses-1" and r["value"] != "n/a"
     }
     assert values == {
-        ("lesion_volume", "mca_superior_territory", "right"): ("60.100", "mL"),
-        ("lesioned_percent", "mca_superior_territory", "right"): ("40.25", "%"),
-        ("lesion_volume", "aca_territory", "left"): ("0.000", "mL"),
-        ("lesioned_percent", "aca_territory", "left"): ("0.00", "%"),
+        ("territory_lesion_volume", "mca_superior_territory", "right"): ("60.100", "mL"),
+        ("territory_lesioned_percent", "mca_superior_territory", "right"): ("40.25", "%"),
+        ("territory_lesion_volume", "aca_territory", "left"): ("0.000", "mL"),
+        ("territory_lesioned_percent", "aca_territory", "left"): ("0.00", "%"),
         ("normalisation_tissue_dice", "brain", "bilateral"): ("0.9000", "1"),
         ("normalisation_ventricle_dice", "lateral_ventricle", "bilateral"): ("0.8765", "1"),
         ("normalisation_correlation", "brain", "bilateral"): ("0.9500", "1"),
@@ -250,7 +250,7 @@ def test_every_row_says_why_its_value_is_missing(tmp_path):
     assert statuses(healthy, "brain_volume") == "ok"
     assert statuses(replace(FULL, brain_ml=None), "brain_volume") == "missing_input"
     assert statuses(healthy, "normalisation_ventricle_dice") == "ok"
-    assert statuses(healthy, "lesioned_percent") == "no_lesion_found"
+    assert statuses(healthy, "territory_lesioned_percent") == "no_lesion_found"
     low = replace(FULL, status="low_quality")
     assert statuses(low, "lesion_volume") == "low_quality"
 
