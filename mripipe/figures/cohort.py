@@ -36,6 +36,9 @@ _TOP: Final = 40.0
 _BOTTOM: Final = 330.0
 _HEIGHT: Final = 386.0
 
+_FAR_FROM_ZERO: Final = 0.4
+"""Share of the highest value that the lowest must exceed for the axis not to begin at 0."""
+
 MRS_COLOURS: Final = ("#08306b", "#2171b5", "#6baed6", "#c6dbef", "#fdd0a2", "#f16913", "#3f3f46")
 """mRS 0 to 6: blue to orange, told apart by lightness too; death is dark grey."""
 
@@ -79,7 +82,7 @@ def spaghetti(courses: Sequence[Course], *, label: str, fit: tuple[float, float]
     """
     months = [m for course in courses for m in course.months]
     values = [v for course in courses for v in course.values]
-    x_ticks, y_ticks = round_ticks(min(months), max(months)), round_ticks(min(0.0, *values), max(values))
+    x_ticks, y_ticks = round_ticks(min(months), max(months)), round_ticks(_floor(values), max(values))
     x, y = Scale(x_ticks[0], x_ticks[-1], _LEFT, _RIGHT), Scale(y_ticks[0], y_ticks[-1], _BOTTOM, _TOP)
     root = start_chart(_WIDTH, _HEIGHT, f"{label} over months, {len(courses)} participants")
     draw_axes(
@@ -114,7 +117,7 @@ def by_score(values: Mapping[int, Sequence[float]], *, label: str, score: str) -
     """
     everything = [v for group in values.values() for v in group]
     low, high = min(values), max(values)
-    y_ticks = round_ticks(min(0.0, *everything), max(everything))
+    y_ticks = round_ticks(_floor(everything), max(everything))
     x, y = Scale(low - 0.6, high + 0.6, _LEFT, _RIGHT), Scale(y_ticks[0], y_ticks[-1], _BOTTOM, _TOP)
     root = start_chart(_WIDTH, _HEIGHT, f"{label} by {score}, {len(everything)} participants")
     ticks = [(float(s), f"{s} (n = {len(values.get(s, ()))})") for s in range(low, high + 1)]
@@ -306,6 +309,12 @@ def bland_altman_plot(pairs: Sequence[tuple[float, float]], limits: BlandAltman,
     for mean, gap in zip(means, gaps, strict=True):
         dot(root, x(mean), y(gap), fill=BLUE, opacity=0.7)
     return finish(root)
+
+
+def _floor(values: Sequence[float]) -> float:
+    """Return where an axis begins: at 0, unless everything lies far above it."""
+    low, high = min(values), max(values)
+    return low if low > _FAR_FROM_ZERO * high else min(0.0, low)
 
 
 def _quantile(ordered: Sequence[float], share: float) -> float:

@@ -203,7 +203,8 @@ def _carried_deaths(
     oddities: list[Oddity],
 ) -> list[Value]:
     """Give the dead an mRS of 6 in every later window that has scores; nobody rises from 6."""
-    scored = {value.window for value in values if value.name == "mrs" and value.window}
+    alive = [v for v in values if v.name == "mrs" and v.window and v.participant_id not in deaths]
+    scored = {value.window for value in alive if value.value is not None}
     there = {(v.participant_id, v.window) for v in values if v.name == "mrs" and v.value is not None}
     carried = []
     for who, day in sorted(deaths.items()):

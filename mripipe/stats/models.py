@@ -16,7 +16,7 @@ from mripipe.stats.effects import Check, Effect, with_ratio
 from mripipe.stats.formula import Design, Formula, build_design, parse_formula
 from mripipe.stats.logistic import is_separated, logistic_covariance
 from mripipe.stats.mixed import fit_mixed
-from mripipe.stats.ordinal import Fit, brant_test, fit_ordinal
+from mripipe.stats.ordinal import Fit, calibrated_brant, fit_ordinal
 from mripipe.stats.plan import Model, Plan
 from mripipe.stats.prediction import compare_predictions, corrected_interval
 
@@ -25,6 +25,8 @@ MIN_PER_TERM: Final = 10
 MIN_SPARE: Final = 5
 """Participants beyond the parameters below which nothing is fitted."""
 LEVEL: Final = 0.05
+BRANT_RESAMPLES: Final = 199
+"""Drawn outcomes for the test of proportional odds: p to the nearest half percent."""
 
 Result = tuple[list[Effect], list[Check]]
 
@@ -152,12 +154,12 @@ def _ordinal(model: Model, formula: Formula, design: Design, about: dict[str, An
             note,
             Check(analysis=name, check="separation", verdict="fail", note=note),
         )
-    fit = fit_ordinal(design.outcome, matrix)
+    fit, chances = fit_ordinal(design.outcome, matrix)
     checks = [_size_check(name, about["n"], matrix.shape[1], "participants")]
     checks.append(_convergence(name, fit.converged))
     if not fit.converged:
         return _failed(model, about, "not_converged", "the fit did not converge", checks[-1])
-    brant = brant_test(design.outcome, matrix)
+    brant = calibrated_brant(design.outcome, matrix, chances, resamples=BRANT_RESAMPLES, seed=plan.seed)
     status: Any = "ok"
     note = ""
     if brant is None:
@@ -219,6 +221,10 @@ def _mixed(model: Model, formula: Formula, design: Design, about: dict[str, Any]
     rows = design.rows
     groups = [str(who) for who in rows["participant_id"]]
     time = rows["months"].to_numpy(float)
+    within = pd.Series(design.outcome).groupby(groups).transform("mean")
+    if np.allclose(design.outcome, within, rtol=1e-9, atol=1e-12):
+        note = f"{formula.outcome} does not change from visit to visit in anyone"
+        return [Effect(**about, term=_about(model), status="not_available", note=note)], []
     found = fit_mixed(design.outcome, design.matrix.to_numpy(float), groups, time)
     name = model.name
     checks = [_size_check(name, about["n"], design.matrix.shape[1], "participants")]

@@ -38,6 +38,7 @@ LABELS: Final = {
 }
 MAX_COURSES: Final = 8
 MAX_FOREST: Final = 30
+MIN_DOTS: Final = 5
 
 
 def draw_pictures(analysis: Analysis, plan: Plan, incidence: Incidence | None) -> tuple[Picture, ...]:
@@ -113,8 +114,8 @@ def _courses(analysis: Analysis) -> Iterator[Picture]:
             slope = fits["months"]
             fit = (fits["intercept"].estimate or 0.0, slope.estimate or 0.0)
             note = (
-                f"Orange: mean course of the mixed model, {_signed(slope.estimate)} a month "
-                f"(95 % interval {_signed(slope.lower)} to {_signed(slope.upper)}), n = {slope.n}"
+                f"Orange: mean course of the mixed model, {_brief(slope.estimate)} a month "
+                f"(95 % interval {_brief(slope.lower)} to {_brief(slope.upper)}), n = {slope.n}"
             )
         courses = [
             Course(str(who), list(rows["months"]), list(rows[name]))
@@ -146,7 +147,7 @@ def _volume_by_mrs(analysis: Analysis, plan: Plan) -> Iterator[Picture]:
         if volume is None:
             return
         known = wide[[volume, score]].dropna()
-        if known.empty:
+        if len(known) < MIN_DOTS:
             continue
         groups: dict[int, list[float]] = {level: [] for level in range(7)}
         for value, level in known.itertuples(index=False):
@@ -168,7 +169,7 @@ def _bars(joined: Joined, plan: Plan) -> Iterator[Picture]:
     counts: dict[str, list[int]] = {}
     for window in [*(w.name for w in plan.windows), ""]:
         name = f"mrs_{window}" if window else "mrs"
-        if name in joined.wide and joined.wide[name].notna().any():
+        if name in joined.wide and joined.wide[name].notna().sum() >= MIN_DOTS:
             levels = joined.wide[name].dropna().astype(int)
             counts[window or "all"] = [int((levels == level).sum()) for level in range(7)]
     if counts:
@@ -288,6 +289,10 @@ def _agreement(analysis: Analysis) -> Iterator[Picture]:
 
 def _tuples(frame: pd.DataFrame) -> tuple[tuple[object, ...], ...]:
     return tuple(tuple(row) for row in frame.itertuples(index=False))
+
+
+def _brief(value: float | None) -> str:
+    return "n/a" if value is None else f"{value:.3g}".replace("-", "\u2212")
 
 
 def _signed(value: float | None) -> str:

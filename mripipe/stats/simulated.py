@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import numpy as np
 
+from mripipe.bids.files import write_atomic
 from mripipe.model.group import Clinical, Measurement, Person, Score
 
 DAYS: Final = {"baseline": -5.0, "day90": 90.0, "day180": 180.0, "day365": 365.0}
@@ -82,12 +84,59 @@ def simulate_trial(
             lesion = float(
                 volume[k] if visit == "baseline" else max(volume[k] + slope[k] * months + noise, 0)
             )
+            rfa = 0.8 + 0.08 * float(marker[k]) + (rng.normal(0, 0.02) if visit != "baseline" else 0.0)
             line = len(rows) + 2
             rows.append(_measured(who, visit, day, "lesion_ml", lesion, "mL", line))
-            rows.append(
-                _measured(who, visit, day, "rfa_CST_pons", 0.8 + 0.08 * float(marker[k]), "1", line + 1)
-            )
+            rows.append(_measured(who, visit, day, "rfa_CST_pons", rfa, "1", line + 1))
     return tuple(rows), Clinical(tuple(people), tuple(scores))
+
+
+def write_trial(
+    folder: Path, seed: int, *, patients: int = 60, truth: Truth | None = None, drop_out: float = 0.0
+) -> tuple[Path, Path]:
+    """Write a drawn trial as the tables of a BIDS dataset and of a participant stage's output.
+
+    Returns
+    -------
+    tuple
+        ``folder/bids`` and ``folder/out``.
+
+    """
+    rows, clinical = simulate_trial(seed, patients=patients, truth=truth, drop_out=drop_out)
+    bids, out = folder / "bids", folder / "out"
+    people = [[p.participant_id, f"{p.age:g}", p.sex or ""] for p in clinical.people]
+    _write(bids / "participants.tsv", ["participant_id", "age", "sex"], people)
+    for person in clinical.people:
+        who = person.participant_id
+        visits = [[f"ses-{visit}", f"{day + 50:g}", f"{day:g}"] for visit, day in DAYS.items()]
+        header = ["session_id", "days_from_onset", "days_from_infusion"]
+        _write(bids / who / f"{who}_sessions.tsv", header, visits)
+    for name in ("nihss", "mrs"):
+        scores = [
+            [s.participant_id, s.session_id or "", f"{s.value:g}"] for s in clinical.scores if s.name == name
+        ]
+        _write(bids / "phenotype" / f"{name}.tsv", ["participant_id", "session_id", name], scores)
+    _write(out / "measurements.tsv", _HEADER, [_long_row(row) for row in rows])
+    return bids, out
+
+
+_HEADER: Final = [
+    "participant_id", "session_id", "days_from_onset", "days_from_infusion", "measure", "region", "side",
+    "value", "unit", "status", "qc", "software",
+]  # fmt: skip
+
+
+def _long_row(row: Measurement) -> list[str]:
+    day = row.days_from_infusion or 0.0
+    measure = ["lesion_volume", "brain", "left"]
+    if row.name != "lesion_ml":
+        measure = ["rfa", "CST_pons", "bilateral"]
+    end = [f"{row.value:.4f}", row.unit, row.status, "pass", "simulated"]
+    return [row.participant_id, row.session_id, f"{day + 50:g}", f"{day:g}", *measure, *end]
+
+
+def _write(path: Path, header: list[str], rows: list[list[str]]) -> None:
+    write_atomic(path, "".join("\t".join(cells) + "\n" for cells in [header, *rows]))
 
 
 def _score(who: str, name: str, value: float, visit: str, line: int) -> Score:

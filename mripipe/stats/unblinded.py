@@ -57,7 +57,8 @@ def analyse_unblinded(analysis: Analysis, arms: Mapping[str, str], plan: Plan) -
 def usual_unblinded(wide: pd.DataFrame, visits: pd.DataFrame, plan: Plan) -> Sequence[Model]:
     """Return the usual models with the arm as what they are about."""
     models = []
-    for model in usual_models(wide, visits, plan):
+    # The plan's own models do not know the arm, so none of these is among them.
+    for model in usual_models(wide, visits, replace(plan, models=(), unblinded=())):
         if model.kind in ("ordinal", "logistic"):
             models.append(
                 replace(
