@@ -66,7 +66,7 @@ class TerritoryLoad:
     """How much of one arterial territory is lesion."""
 
     territory: str
-    """Abbreviation as in the atlas: ``ACA``, ``MCAs``, ``MCAi``, ``MCAl``, ``PCA``, ``VB``."""
+    """As in the atlas: ``ACA``, ``MCAs``, ``MCAi``, ``MCAl``, ``PCA``, ``VB``; ``MCA`` is its three parts."""
     side: Literal["left", "right"]
     lesion_ml: float
     """Lesion inside the territory, native grid."""

@@ -114,7 +114,7 @@ def _territory_rows(
         return []
     return [
         (name, side, [found.get((short, side)) for found in loads])
-        for short, name in TERRITORIES
+        for short, name in (("MCA", "middle cerebral artery, all of it"), *TERRITORIES)
         for side in ("left", "right")
     ]
 

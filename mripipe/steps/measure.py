@@ -159,14 +159,18 @@ def _territories(inside_ml: NDArray[np.float64], mni_mask: NDArray[np.bool_]) ->
     """Return the load of every territory: mL on the native grid, percent of the territory in MNI."""
     labels = load_territories().labels
     whole, lesioned = _counts(labels), _counts(labels[mni_mask])
+    parts: list[tuple[str, str, tuple[int, ...]]] = [
+        (row.abbreviation.partition("_")[0], row.side, (row.index,)) for row in TERRITORY_LABELS
+    ]
+    parts += [("MCA", side, indices) for side, indices in MCA_LABELS.items()]
     return tuple(
         TerritoryLoad(
-            territory=row.abbreviation.partition("_")[0],
-            side="left" if row.side == "left" else "right",
-            lesion_ml=float(inside_ml[row.index]),
-            lesioned_percent=100.0 * float(lesioned[row.index] / whole[row.index]),
+            territory=name,
+            side="left" if side == "left" else "right",
+            lesion_ml=float(inside_ml[list(indices)].sum()),
+            lesioned_percent=100.0 * float(lesioned[list(indices)].sum() / whole[list(indices)].sum()),
         )
-        for row in TERRITORY_LABELS
+        for name, side, indices in parts
     )
 
 

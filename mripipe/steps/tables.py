@@ -91,6 +91,7 @@ _QUALITY: Final = (
 
 _TERRITORIES: Final = {
     "ACA": ("aca_territory", "territory of the anterior cerebral artery"),
+    "MCA": ("mca_territory", "territory of the middle cerebral artery"),
     "MCAs": ("mca_superior_territory", "MCA territory, superior division"),
     "MCAi": ("mca_inferior_territory", "MCA territory, inferior division"),
     "MCAl": ("mca_lenticulostriate_territory", "MCA territory, lenticulostriate arteries"),
@@ -130,7 +131,6 @@ _MEASUREMENT_COLUMNS: Final[dict[str, dict[str, Any]]] = {
         "Description": "Where it was measured",
         "Levels": {
             "brain": "the whole brain",
-            "mca_territory": "territory of the middle cerebral artery",
             **dict(_TERRITORIES.values()),
             "lateral_ventricle": "one lateral ventricle; both, where the side is bilateral",
         },

@@ -229,7 +229,7 @@ def test_the_long_table_holds_the_same_numbers(tmp_path):
         ("ventricle_volume", "lateral_ventricle", "left"): ("14.250", "mL"),
     }
     keys = [(r["measure"], r["region"], r["side"]) for r in rows if r["session_id"] == "ses-1"]
-    assert len(keys) == len(set(keys)) == 11 + 6 * 2 * 2 + 6
+    assert len(keys) == len(set(keys)) == 11 + 7 * 2 * 2 + 6
     assert {(r["days_from_onset"], r["days_from_infusion"]) for r in rows[:11]} == {("45", "-2.5")}
     assert {r["software"] for r in rows} == {f"mripipe {__version__}"}
     assert {r["qc"] for r in rows[:11]} == {"warning"}
@@ -258,7 +258,7 @@ def test_every_row_says_why_its_value_is_missing(tmp_path):
 def test_a_failed_visit_has_its_rows(tmp_path):
     write_subject_results(tmp_path, subject(tmp_path))
     rows = [r for r in table(write_tables(tmp_path)[1])[1] if r["session_id"] == "ses-2"]
-    assert len(rows) == 11 + 6 * 2 * 2 + 6
+    assert len(rows) == 11 + 7 * 2 * 2 + 6
     assert {(r["value"], r["status"], r["qc"]) for r in rows} == {("n/a", "failed", "n/a")}
 
 

@@ -103,8 +103,13 @@ def test_fit_is_judged_and_nothing_is_flagged(visit):
 def test_territories_share_the_infarct(visit):
     side, found = visit
     loads = {(load.territory, load.side): load for load in found.result.territories}
-    assert len(loads) == len(found.result.territories) == 12
+    assert len(loads) == len(found.result.territories) == 14
+    whole = {where: loads.pop(("MCA", where)) for where in ("left", "right")}
+    assert whole[side].lesioned_percent == pytest.approx(found.result.volumes.mca_territory_percent)
     mca = {key: load for key, load in loads.items() if key[0].startswith("MCA")}
+    for where, load in whole.items():
+        parts = [part.lesion_ml for key, part in mca.items() if key[1] == where]
+        assert load.lesion_ml == pytest.approx(sum(parts))
     volumes = found.result.volumes
     assert sum(load.lesion_ml for load in mca.values()) == pytest.approx(volumes.mca_ml)
     assert sum(load.lesion_ml for load in loads.values()) <= volumes.lesion_ml
