@@ -62,10 +62,10 @@ def run_group(given: Namespace) -> bool:
     clinical = _clinical(given.bids_dir, given.masks, measurements, plan)
     if given.unblind is not None and not given.unblind.is_file():
         raise RequestError(f"{given.unblind}: no such file; expected participant_id and the arm")
+    arms = _unblind(given.unblind, out_dir) if given.unblind is not None else None
     analysis = analyse(measurements, clinical, plan, oddities=oddities)
     print(_publish(out_dir, analysis, plan, incidence))
-    if given.unblind is not None:
-        arms = _unblind(given.unblind, out_dir)
+    if arms is not None:
         told = analyse_unblinded(analysis, arms, plan)
         print(_publish(out_dir / UNBLINDED, told, plan, None))
     return True

@@ -102,7 +102,10 @@ def build_design(formula: Formula, table: pd.DataFrame) -> Design:
     if rows.empty:
         raise InputError("no participant has all variables")
     data = {**{name: rows[name] for name in needed}, **_FUNCTIONS}
-    matrix = patsy.dmatrix(formula.right, data, return_type="dataframe", eval_env=patsy.EvalEnvironment([]))
+    nowhere = patsy.EvalEnvironment([])
+    # A logarithm of 0 or less is found below, by what it gives.
+    with np.errstate(all="ignore"):
+        matrix = patsy.dmatrix(formula.right, data, return_type="dataframe", eval_env=nowhere)
     if len(matrix) != len(rows) or not np.isfinite(matrix.to_numpy()).all():
         raise InputError("a logarithm of 0 or less; use log1p, or another variable")
     matrix.index = rows.index

@@ -72,4 +72,5 @@ def _fit(
     with warnings.catch_warnings():
         # Convergence is asked for by the caller.
         warnings.simplefilter("ignore")
-        return sm.Logit(outcome, np.column_stack([np.ones(len(matrix)), matrix])).fit(disp=False, maxiter=100)
+        design = np.column_stack([np.ones(len(matrix)), matrix])
+        return sm.Logit(outcome, design, check_rank=False).fit(disp=False, maxiter=100)

@@ -24,6 +24,8 @@ from statsmodels.regression.mixed_linear_model import MixedLM
 
 from mripipe.stats.ordinal import Fit
 
+OPTIONS: Final = {"powell": {"xtol": 1e-7, "ftol": 1e-10}}
+"""Its defaults stop with the fourth digit of a standard error still moving."""
 METHODS: Final = ("powell", "lbfgs", "bfgs")
 """Optimisers, tried in turn until one converges; those that follow the gradient stop early where the spread
 between participants is far larger than within them."""
@@ -110,7 +112,7 @@ def _fit(
         for method in METHODS:
             # A step to where a matrix is singular ends this optimiser, not the others.
             with suppress(np.linalg.LinAlgError):
-                result = model.fit(reml=True, method=method)
+                result = model.fit(reml=True, method=method, **OPTIONS.get(method, {}))
             if result is not None and result.converged and np.isfinite(result.bse_fe).all():
                 break
         if result is None:

@@ -25,8 +25,6 @@ MIN_PER_TERM: Final = 10
 MIN_SPARE: Final = 5
 """Participants beyond the parameters below which nothing is fitted."""
 LEVEL: Final = 0.05
-BRANT_RESAMPLES: Final = 199
-"""Drawn outcomes for the test of proportional odds: p to the nearest half percent."""
 
 Result = tuple[list[Effect], list[Check]]
 
@@ -159,7 +157,9 @@ def _ordinal(model: Model, formula: Formula, design: Design, about: dict[str, An
     checks.append(_convergence(name, fit.converged))
     if not fit.converged:
         return _failed(model, about, "not_converged", "the fit did not converge", checks[-1])
-    brant = calibrated_brant(design.outcome, matrix, chances, resamples=BRANT_RESAMPLES, seed=plan.seed)
+    brant = calibrated_brant(
+        design.outcome, matrix, chances, resamples=plan.assumption_resamples, seed=plan.seed
+    )
     status: Any = "ok"
     note = ""
     if brant is None:
@@ -210,7 +210,8 @@ def _logistic(model: Model, formula: Formula, design: Design, about: dict[str, A
     ]
     if not converged:
         return _failed(model, about, "not_converged", "the fit did not converge", checks[-1])
-    fit = Fit(coefficients[1:], covariance[1:, 1:], converged)
+    freedom = float(len(design.outcome) - len(coefficients))
+    fit = Fit(coefficients[1:], covariance[1:, 1:], converged, freedom)
     rows = _rows(
         model, about, list(design.matrix), fit, design.matrix.std(), f"log odds of {formula.outcome}"
     )

@@ -106,6 +106,8 @@ class Plan:
     exclude_low_quality: bool = False
     bootstrap: int = 2000
     """Resamples of each bootstrap interval."""
+    assumption_resamples: int = 199
+    """Outcomes drawn for each test of proportional odds: p to the nearest half percent."""
     folds: int = 5
     repeats: int = 20
     """Of cross-validation."""
@@ -114,7 +116,7 @@ class Plan:
     """Of the plan's file; None where there was none."""
 
     def __post_init__(self) -> None:
-        for name in ("bootstrap", "folds", "repeats"):
+        for name in ("bootstrap", "assumption_resamples", "folds", "repeats"):
             if getattr(self, name) < 2:
                 raise RequestError(f"{name} must be 2 or more; got {getattr(self, name)}")
         names = [window.name for window in self.windows]

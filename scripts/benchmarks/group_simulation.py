@@ -1,9 +1,9 @@
 """How often the group stage finds what is not there, and how often its intervals hold what is.
 
-Draws many phantom trials (tables, no images) with planted effects and one variable that tells nothing, analyses
-each as `mripipe run ... group` does, and compares with the truth: the rate of p < 0.05 for the variable that
-tells nothing must lie in the binomial interval of 5 %, the coverage of the planted effects' intervals in that of
-95 %. From the root of the repository:
+Draws many phantom trials (tables, no images) with planted effects and one variable that tells nothing,
+analyses each as `mripipe run ... group` does, and compares with the truth: the rate of p < 0.05 for the
+variable that tells nothing must lie in the binomial interval of 5 %, the coverage of the planted effects'
+intervals in that of 95 %. From the root of the repository:
 
     python scripts/benchmarks/group_simulation.py --trials 1000 --patients 60
 """
@@ -28,6 +28,7 @@ ADJUSTED = f"age + nihss_baseline + {VOLUME} + {MARKER}"
 
 PLAN = Plan(
     bootstrap=400,
+    assumption_resamples=39,
     associations=(
         Association(x=VOLUME, y="mrs_day90"),
         Association(x=MARKER, y="mrs_day90"),
