@@ -47,8 +47,8 @@ LOW_DICE = 0.85
 """Tissue overlap outside the infarct below which a visit is flagged. The brain mask alone gives this much, so
 that it tells a wrong mask rather than a wrong map: half a centimetre astray costs 0.05."""
 LOW_VENTRICLE_DICE = 0.5
-"""Overlap of the ventricles below which a visit is flagged: real heads reach 0.79 to 0.89 on T1w, 0.75 on T2w,
-0.60 on FLAIR alone; a map that is 8 mm astray gives 0.2 to 0.4."""
+"""Overlap of the ventricles below which a visit is flagged: real heads reach 0.79 to 0.89 on T1w, 0.75 on
+T2w, 0.60 on FLAIR alone; a map that is 8 mm astray gives 0.2 to 0.4."""
 LEAST_VENTRICLES_ML = 2.0
 """Of the template's ventricles, outside the infarct, that are worth comparing."""
 
