@@ -37,6 +37,24 @@ class RegistrationSettings:
 
 
 @dataclass(frozen=True)
+class DiffusionSettings:
+    """What is done with the diffusion series."""
+
+    skip: bool = False
+    """Leave diffusion out."""
+    denoise: bool = True
+    """Remove what is noise by the spectrum of the signal around each voxel."""
+    motion: bool = True
+    """Register every volume to what the signal model says of it."""
+
+    def __post_init__(self) -> None:
+        for item in dataclasses.fields(self):
+            value = getattr(self, item.name)
+            if not isinstance(value, bool):
+                raise RequestError(f"{item.name} must be true or false; got {value!r}")
+
+
+@dataclass(frozen=True)
 class Settings:
     """All stages' settings.
 
@@ -49,6 +67,7 @@ class Settings:
 
     lesion: LesionSettings = field(default_factory=LesionSettings)
     registration: RegistrationSettings = field(default_factory=RegistrationSettings)
+    diffusion: DiffusionSettings = field(default_factory=DiffusionSettings)
 
 
 def read_settings(path: Path) -> Settings:

@@ -1,0 +1,145 @@
+"""What the diffusion stage hands on, and what it ends up with; units in the names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+TractStatus = Literal[
+    "ok",
+    "no_lesion_found",
+    "truncated_by_lesion",
+    "not_covered",
+    "low_quality",
+    "missing_input",
+    "failed",
+]
+Hemisphere = Literal["ipsilesional", "contralesional"]
+
+
+@dataclass(frozen=True)
+class DiffusionVisit:
+    """A visit's diffusion series, prepared, with its tensor maps; all images on the series' own grid."""
+
+    participant_id: str
+    session_id: str
+    series: Path
+    """Prepared signal (X, Y, Z, N), 0 outside the head."""
+    bval: Path
+    bvec: Path
+    b0: Path
+    """Mean of the volumes without weighting."""
+    mask: Path
+    """Rough mask of the head's tissue."""
+    fa: Path
+    md: Path
+    """mm^2/s, as are ad and rd."""
+    ad: Path
+    rd: Path
+    direction: Path
+    """Main direction of diffusion along RAS+ axes, (X, Y, Z, 3)."""
+    n_directions: int
+    """Different directions that the tensor was fitted to."""
+    steps: tuple[str, ...] = ()
+    """What was done, one line each."""
+    motion: tuple[tuple[float, ...], ...] = ()
+    """Shift in mm and turn in degrees (x, y, z each) of every volume against the first; may be empty."""
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class TractMetrics:
+    """One visit's row of ``tract_metrics.tsv``; None is written as ``n/a``."""
+
+    tract: str
+    segment: str
+    status: TractStatus
+    hemisphere: Hemisphere | None = None
+    """None without a lesion on one side, and for a tract that crosses the midline."""
+    side: Literal["left", "right"] | None = None
+    fa: float | None = None
+    """Mean weighted by the tract's probability, lesion left out."""
+    md: float | None = None
+    """10^-3 mm^2/s, as are ad and rd."""
+    ad: float | None = None
+    rd: float | None = None
+    fa_with_lesion: float | None = None
+    md_with_lesion: float | None = None
+    n_voxels: int | None = None
+    """Voxels with a probability of 1/2 or more that are not lesion."""
+    lesion_fraction: float | None = None
+    """Share of the tract that is lesion, 0 to 1."""
+    coverage: float | None = None
+    """Share of the tract inside the field of view, 0 to 1."""
+
+
+@dataclass(frozen=True)
+class TractAsymmetry:
+    """One visit's row of ``tract_asymmetry.tsv``; None is written as ``n/a``."""
+
+    tract: str
+    segment: str
+    status: TractStatus
+    rfa: float | None = None
+    """FA ipsilesional / contralesional."""
+    fa_asymmetry: float | None = None
+    """(contra - ipsi) / (contra + ipsi)."""
+    rmd: float | None = None
+    rfa_matched: float | None = None
+    """As rfa, the other side weighted along the tract as what the lesion has left of this one."""
+    lesion_load_ml: float | None = None
+    lesion_load_weighted_ml: float | None = None
+
+
+@dataclass(frozen=True)
+class TractProfile:
+    """A tract from its lower or front end to the other, in equal steps."""
+
+    tract: str
+    side: Literal["left", "right"]
+    fa: tuple[float | None, ...]
+    """Lesion left out; None where nothing is left."""
+    md: tuple[float | None, ...]
+    """10^-3 mm^2/s."""
+    lesion: tuple[bool, ...]
+    """Where more than half of the cross-section is lesion."""
+
+
+@dataclass(frozen=True)
+class PerilesionalRing:
+    """Tissue at some distance from the lesion, and the same place on the other side."""
+
+    inner_mm: float
+    outer_mm: float
+    fa: float | None
+    md: float | None
+    """10^-3 mm^2/s."""
+    mirror_fa: float | None
+    mirror_md: float | None
+    n_voxels: int
+
+
+@dataclass(frozen=True)
+class DiffusionResult:
+    """All that diffusion gave for one visit; a path is None where the file was not made."""
+
+    status: TractStatus
+    metrics: tuple[TractMetrics, ...] = ()
+    asymmetry: tuple[TractAsymmetry, ...] = ()
+    profiles: tuple[TractProfile, ...] = ()
+    rings: tuple[PerilesionalRing, ...] = ()
+    series: Path | None = None
+    bval: Path | None = None
+    bvec: Path | None = None
+    b0: Path | None = None
+    fa: Path | None = None
+    md: Path | None = None
+    ad: Path | None = None
+    rd: Path | None = None
+    direction: Path | None = None
+    to_reference: Path | None = None
+    """Resamples diffusion images onto the reference image: maps reference points to diffusion points."""
+    steps: tuple[str, ...] = ()
+    motion: tuple[tuple[float, ...], ...] = ()
+    warnings: tuple[str, ...] = ()

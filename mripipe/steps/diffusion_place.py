@@ -1,0 +1,77 @@
+"""Where a diffusion series lies: its way to the visit's anatomy and on to MNI."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from mripipe.core.coregistration import register_sequence
+from mripipe.core.grid import Volume, voxel_to_world, world_to_voxel
+from mripipe.core.itk import LPS, affine_transform
+from mripipe.model.diffusion import DiffusionVisit
+from mripipe.model.stages import NormalisedVisit
+from mripipe.steps.load import load_image, load_own_mask
+from mripipe.steps.transforms import resample, write_transform
+
+Floats = NDArray[np.floating]
+
+LESION_SHARE = 0.1
+"""A voxel of which this much is lesion is left out: what fills a cavity rules the tensor of the voxel."""
+
+
+@dataclass(frozen=True, eq=False)
+class PlacedDiffusion:
+    """The brain's voxels of a diffusion grid, and where they lie."""
+
+    grid: Volume
+    """The b = 0 image."""
+    brain: NDArray[np.bool_]
+    """Brain by the reference image's mask, inside the series' own (X, Y, Z)."""
+    lesion: NDArray[np.float64]
+    """Share of each of the brain's voxels that is lesion, shape (N,)."""
+    mni_mm: NDArray[np.float64]
+    """Place of the brain's voxels in MNI, shape (N, 3)."""
+    from_template: sitk.Transform
+    """Maps MNI points to diffusion points, LPS mm."""
+    to_reference: Path
+    """Resamples diffusion images onto the reference image."""
+
+    def index_of(self, mni_mm: Floats) -> NDArray[np.float64]:
+        """Return the fractional voxel index of MNI points, shape (N, 3)."""
+        return world_to_voxel(map_points(self.from_template, mni_mm), self.grid.affine)
+
+
+def place_diffusion(diffusion: DiffusionVisit, normalised: NormalisedVisit, folder: Path) -> PlacedDiffusion:
+    """Register the b = 0 image rigidly to the reference image, the lesion left out; look voxels up in MNI."""
+    prepared = normalised.segmented.prepared
+    reference, b0 = load_image(prepared.preproc), load_image(diffusion.b0)
+    head, lesion = load_own_mask(prepared.brain_mask), load_own_mask(normalised.segmented.final_mask)
+    matrix = register_sequence(reference, head, b0, np.eye(4), left_out=lesion)
+    there = affine_transform(np.linalg.inv(matrix))
+    inside, share = (
+        resample(Volume(part.astype(np.float32), reference.affine), b0, there) for part in (head, lesion)
+    )
+    brain = (inside >= 0.5) & load_own_mask(diffusion.mask)
+    to_mni = sitk.CompositeTransform([sitk.ReadTransform(str(normalised.from_mni)), there])
+    points = np.argwhere(brain)
+    return PlacedDiffusion(
+        grid=b0,
+        brain=brain,
+        lesion=share[brain].astype(np.float64),
+        mni_mm=map_points(to_mni, voxel_to_world(points, b0.affine)),
+        from_template=sitk.CompositeTransform(
+            [affine_transform(matrix), sitk.ReadTransform(str(normalised.to_mni))]
+        ),
+        to_reference=write_transform(affine_transform(matrix), folder / "to_reference.h5"),
+    )
+
+
+def map_points(transform: sitk.Transform, points_mm: Floats) -> NDArray[np.float64]:
+    """Map RAS mm points (N, 3) through an ITK transform, to RAS mm."""
+    lps = np.asarray(points_mm, np.float64) @ LPS[:3, :3]
+    moved = [transform.TransformPoint(point) for point in lps.tolist()]
+    return np.asarray(np.array(moved, np.float64).reshape(-1, 3) @ LPS[:3, :3])

@@ -1,0 +1,176 @@
+"""Read a visit's diffusion series: runs joined, derived volumes dropped and named, gradients in RAS+ axes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mripipe.bids.nifti import check_length, parse_header, read_bytes
+from mripipe.core.gradients import GradientTable, directions_from_fsl, odd_lengths, without_direction
+from mripipe.core.grid import same_grid
+from mripipe.errors import InputError
+from mripipe.model.study import Scan, Session
+
+HEADER_BYTES = 544
+
+
+@dataclass(frozen=True, eq=False)
+class Series:
+    """A diffusion series in memory."""
+
+    data: NDArray[np.float32]
+    """Signal (X, Y, Z, N)."""
+    affine: NDArray[np.float64]
+    """Voxel index to RAS+ mm."""
+    table: GradientTable
+    run: NDArray[np.int64]
+    """Number of the run that each volume comes from, shape (N,)."""
+    phase_encoding: tuple[str | None, ...]
+    """Phase-encoding direction of each run as in BIDS (``j-``); None where its sidecar does not tell."""
+    notes: tuple[str, ...]
+    """What was dropped, joined or found odd, one line each."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Run:
+    data: NDArray[np.float32]
+    affine: NDArray[np.float64]
+    table: GradientTable
+    phase_encoding: str | None
+    name: str
+    notes: tuple[str, ...]
+
+
+def load_series(session: Session) -> Series:
+    """Read all diffusion runs of a visit that lie on one grid.
+
+    Parameters
+    ----------
+    session : Session
+        With one ``dwi`` scan or more.
+
+    Returns
+    -------
+    Series
+        Runs one after the other; a run on another grid than the first is left out, and a note says so.
+
+    Raises
+    ------
+    InputError
+        No run, or a run that cannot be used: no gradients, wrong number of them, unreadable, not 4D.
+
+    """
+    scans = [scan for scan in session.scans if scan.suffix == "dwi"]
+    if not scans:
+        raise InputError(f"{session.session_id}: no diffusion series; add one or leave diffusion out")
+    runs = [_read_run(scan) for scan in scans]
+    first, notes = runs[0], [note for run in runs for note in run.notes]
+    joined = []
+    for run in runs:
+        if same_grid(run.data.shape[:3], run.affine, first.data.shape[:3], first.affine):
+            joined.append(run)
+        else:
+            notes.append(f"{run.name}: lies on another grid than {first.name}; left out")
+    if len(joined) > 1:
+        notes.append(f"{len(joined)} runs joined: {', '.join(run.name for run in joined)}")
+    sizes = [run.data.shape[3] for run in joined]
+    return Series(
+        data=np.concatenate(_on_one_scale(joined), axis=3) if len(joined) > 1 else first.data,
+        affine=first.affine,
+        table=GradientTable(
+            np.concatenate([run.table.b_values for run in joined]),
+            np.concatenate([run.table.directions for run in joined]),
+        ),
+        run=np.repeat(np.arange(len(joined)), sizes),
+        phase_encoding=tuple(run.phase_encoding for run in joined),
+        notes=tuple(notes),
+    )
+
+
+def _read_run(scan: Scan) -> _Run:
+    name = scan.path.name
+    if scan.bval is None or scan.bvec is None:
+        missing = " and ".join(n for n, p in (("bval", scan.bval), ("bvec", scan.bvec)) if p is None)
+        raise InputError(f"{name}: no {missing} file; add it or leave diffusion out")
+    data, affine = _read_4d(scan.path)
+    n = data.shape[3]
+    b_values = _numbers(scan.bval, 1, n)[0]
+    vectors = _numbers(scan.bvec, 3, n)
+    derived = without_direction(b_values, vectors)
+    notes = []
+    if derived.any():
+        volumes = ", ".join(str(v) for v in np.flatnonzero(derived))
+        notes.append(f"{name}: b > 0 without direction, made by the scanner (trace, ADC); dropped: {volumes}")
+        data, b_values, vectors = data[..., ~derived], b_values[~derived], vectors[:, ~derived]
+    odd = odd_lengths(b_values, vectors)
+    if odd.any():
+        notes.append(f"{name}: {int(odd.sum())} directions are not of length 1; scaled, b-values kept")
+    try:
+        table = GradientTable(b_values, directions_from_fsl(vectors, affine))
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from error
+    if not table.is_b0.any():
+        notes.append(f"{name}: no volume at b = 0")
+    return _Run(data, affine, table, _phase_encoding(scan.sidecar), name, tuple(notes))
+
+
+def _read_4d(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    raw = read_bytes(path)
+    header = parse_header(raw[:HEADER_BYTES], path.name)
+    if len(header.shape) != 4:
+        raise InputError(f"{path.name}: expected several volumes (4D), found shape {header.shape}; add them")
+    check_length(header, len(raw), path.name)
+    with np.errstate(all="ignore"):
+        data = np.asarray(header.raw.data_from_fileobj(BytesIO(raw)), np.float32).reshape(header.shape)
+    bad = int(data.size - np.count_nonzero(np.isfinite(data)))
+    if bad:
+        raise InputError(f"{path.name}: {bad} values are not finite; export it again")
+    if float(data.min()) == float(data.max()):
+        raise InputError(f"{path.name}: every voxel is {data.flat[0]:g}: an empty image; export it again")
+    return data, header.affine
+
+
+def _numbers(path: Path, n_rows: int, n_volumes: int) -> NDArray[np.float64]:
+    """Read a gradient file as (rows, volumes); a direction a line is turned."""
+    try:
+        rows = [line.split() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+        table = np.array(rows, np.float64)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path.name}: cannot be read as numbers ({error}); write it again") from error
+    if table.shape == (n_volumes, n_rows) and n_volumes != n_rows:
+        table = table.T
+    if table.shape != (n_rows, n_volumes):
+        raise InputError(
+            f"{path.name}: {n_volumes} volumes need {n_rows} x {n_volumes} numbers, found "
+            f"{' x '.join(str(size) for size in table.shape)}; give the file that belongs to the image"
+        )
+    return table
+
+
+def _phase_encoding(sidecar: Path | None) -> str | None:
+    if sidecar is None:
+        return None
+    try:
+        value = json.loads(sidecar.read_text(encoding="utf-8-sig")).get("PhaseEncodingDirection")
+    except (OSError, ValueError, AttributeError):
+        return None
+    return value if value in ("i", "i-", "j", "j-", "k", "k-") else None
+
+
+def _on_one_scale(runs: Sequence[_Run]) -> list[NDArray[np.float32]]:
+    """Bring later runs to the first one's scale: scanners may set the gain anew for each."""
+    means = [run.data[..., run.table.is_b0].mean(axis=3) if run.table.is_b0.any() else None for run in runs]
+    scaled = []
+    for run, mean in zip(runs, means, strict=True):
+        factor = 1.0
+        if mean is not None and means[0] is not None:
+            head = means[0] > np.percentile(means[0], 80.0)
+            factor = float(np.median(means[0][head]) / max(float(np.median(mean[head])), 1e-6))
+        scaled.append(run.data * np.float32(factor))
+    return scaled

@@ -1,0 +1,379 @@
+"""Measure a visit's tracts on the diffusion grid, where no diffusion value has been interpolated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import product
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mripipe.atlases.template import load_template
+from mripipe.atlases.tracts import WHOLE, load_tracts
+from mripipe.core.tract_course import Course, TractAt, tract_at
+from mripipe.core.tract_measures import asymmetry, matched_means, profile, slice_weights, weighted_mean
+from mripipe.core.volumetry import lesion_side
+from mripipe.model.diffusion import (
+    DiffusionResult,
+    DiffusionVisit,
+    Hemisphere,
+    TractAsymmetry,
+    TractMetrics,
+    TractProfile,
+    TractStatus,
+)
+from mripipe.model.stages import NormalisedVisit
+from mripipe.steps.diffusion_place import LESION_SHARE, PlacedDiffusion, place_diffusion
+from mripipe.steps.load import load_image, load_own_mask
+
+LEAST_DIRECTIONS = 15
+"""Fewer directions than this make FA depend on where the fibres point (Jones 2004,
+doi:10.1002/mrm.20033, asks for 20 and more)."""
+LEAST_COVERAGE = 0.5
+"""Share of a tract in view below which its mean is another tract's."""
+LEAST_LEFT = 0.1
+"""Share of a tract outside the lesion below which nothing is said of it."""
+LEAST_VOXELS = 10.0
+"""Weights that have to be left, in voxels."""
+SIDES: tuple[Literal["left", "right"], ...] = ("left", "right")
+OTHER: dict[str, Literal["left", "right"]] = {"left": "right", "right": "left"}
+MAPS = ("fa", "md", "ad", "rd")
+
+
+@dataclass(frozen=True, eq=False)
+class _Measured:
+    """A tract on one side, or one that crosses."""
+
+    at: TractAt
+    """At the brain's voxels with a probability above 0."""
+    values: dict[str, NDArray[np.float64]]
+    lesion: NDArray[np.float64]
+    coverage: dict[str, float]
+    """Of each segment."""
+
+    def weights(self, segment: int | None, *, with_lesion: bool = False) -> NDArray[np.float64]:
+        """Weight of each voxel, 0 outside the segment and, unless asked for, in the lesion."""
+        weights = self.at.probability.astype(np.float64)
+        if segment is not None:
+            weights = np.where(self.at.segment == segment, weights, 0.0)
+        return weights if with_lesion else np.where(self.lesion < LESION_SHARE, weights, 0.0)
+
+
+def measure_tracts(
+    diffusion: DiffusionVisit, normalised: NormalisedVisit, *, folder: Path
+) -> DiffusionResult:
+    """Place a visit's diffusion maps in its anatomy and measure every tract of the atlas.
+
+    Parameters
+    ----------
+    diffusion : DiffusionVisit
+    normalised : NormalisedVisit
+        Of the same visit.
+    folder : Path
+        Where the transform is written.
+
+    Returns
+    -------
+    DiffusionResult
+
+    """
+    placed = place_diffusion(diffusion, normalised, folder)
+    values = {name: load_image(getattr(diffusion, name)).data[placed.brain].astype(float) for name in MAPS}
+    atlas = load_tracts()
+    side = _lesion_side(placed)
+    usable = diffusion.n_directions >= LEAST_DIRECTIONS
+    measured = {
+        (course.name, s): _measure(course, s, values, placed) for course, s in product(atlas.paired, SIDES)
+    }
+    metrics = [
+        row
+        for course, s in product(atlas.paired, SIDES)
+        for row in _rows(course, measured[course.name, s], _hemisphere(s, side), s, usable=usable)
+    ]
+    for course in atlas.crossing:
+        found = _measure(course, "both", values, placed)
+        metrics += _rows(course, found, None, None, usable=usable)
+    loads = _lesion_loads(normalised, side)
+    asymmetries = [
+        row for course in atlas.paired for row in _asymmetries(course, metrics, measured, side, loads)
+    ]
+    warnings = list(diffusion.warnings)
+    if not usable:
+        warnings.append(
+            f"diffusion: {diffusion.n_directions} directions, {LEAST_DIRECTIONS} needed: tracts not measured"
+        )
+    return DiffusionResult(
+        status="ok" if usable else "low_quality",
+        metrics=tuple(metrics),
+        asymmetry=tuple(asymmetries),
+        profiles=tuple(
+            _profile(course, s, measured[course.name, s]) for course, s in product(atlas.paired, SIDES)
+        ),
+        series=diffusion.series,
+        bval=diffusion.bval,
+        bvec=diffusion.bvec,
+        b0=diffusion.b0,
+        fa=diffusion.fa,
+        md=diffusion.md,
+        ad=diffusion.ad,
+        rd=diffusion.rd,
+        direction=diffusion.direction,
+        to_reference=placed.to_reference,
+        steps=diffusion.steps,
+        motion=diffusion.motion,
+        warnings=tuple(warnings),
+    )
+
+
+def tracts_without_diffusion(status: TractStatus, message: str | None = None) -> DiffusionResult:
+    """Return the rows of a visit whose tracts could not be measured, all ``n/a``."""
+    atlas = load_tracts()
+    metrics = [
+        TractMetrics(course.name, segment, status, side=s)
+        for course, s in product(atlas.paired, SIDES)
+        for segment in segments_of(course)
+    ]
+    metrics += [TractMetrics(course.name, course.segments[0], status) for course in atlas.crossing]
+    rows = [
+        TractAsymmetry(course.name, segment, status)
+        for course in atlas.paired
+        for segment in segments_of(course)
+    ]
+    warnings = (message,) if message else ()
+    return DiffusionResult(status, tuple(metrics), tuple(rows), warnings=warnings)
+
+
+def segments_of(course: Course) -> tuple[str, ...]:
+    """Names under which a tract is measured: the whole of it first."""
+    return course.segments if course.crosses else tuple(dict.fromkeys((WHOLE, *course.segments)))
+
+
+def _lesion_side(placed: PlacedDiffusion) -> str:
+    """Side of the lesion on the diffusion grid: ``left``, ``right``, ``bilateral`` or ``none``."""
+    return lesion_side(placed.lesion >= 0.5, placed.mni_mm[:, 0])
+
+
+def _hemisphere(side: str, lesion: str) -> Hemisphere | None:
+    if lesion not in ("left", "right"):
+        return None
+    return "ipsilesional" if side == lesion else "contralesional"
+
+
+def _measure(
+    course: Course, side: str, values: dict[str, NDArray[np.float64]], placed: PlacedDiffusion
+) -> _Measured:
+    """Look a tract up at the brain's voxels."""
+    whole = tract_at(course, placed.mni_mm, side=side)
+    inside = whole.probability > 0
+    at = TractAt(
+        whole.probability[inside], whole.position[inside], whole.segment[inside], whole.tangent[inside]
+    )
+    own = {name: array[inside] for name, array in values.items()}
+    return _Measured(at, own, placed.lesion[inside], _coverage(course, side, placed))
+
+
+@lru_cache(maxsize=32)
+def _samples(name: str, first_segment: str, side: str) -> tuple[NDArray[np.float64], TractAt]:
+    """Points in and around a tract, evenly spread in MNI, with the tract there."""
+    atlas = load_tracts()
+    course = next(
+        c for c in (*atlas.paired, *atlas.crossing) if (c.name, c.segments[0]) == (name, first_segment)
+    )
+    grid = np.mgrid[-75:76:3, -110:76:3, -54:85:3].reshape(3, -1).T.astype(float)
+    at = tract_at(course, grid, side=side)
+    kept = at.probability > 0.5
+    return grid[kept], TractAt(at.probability[kept], at.position[kept], at.segment[kept], at.tangent[kept])
+
+
+def _coverage(course: Course, side: str, placed: PlacedDiffusion) -> dict[str, float]:
+    """Share of each segment that lies in the field of view and shows tissue."""
+    points, at = _samples(course.name, course.segments[0], side)
+    index = np.round(placed.index_of(points)).astype(int)
+    seen = np.all((index >= 0) & (index < placed.grid.data.shape), axis=1)
+    # The border of the brain mask may cut the edge of a tract that is in view.
+    seen[seen] = placed.grid.data[tuple(index[seen].T)] > 0
+    shares = {WHOLE: float(seen.mean())}
+    for number, segment in enumerate(course.segments):
+        mine = at.segment == number
+        shares[segment] = float(seen[mine].mean()) if mine.any() else shares[WHOLE]
+    return shares
+
+
+def _rows(
+    course: Course,
+    found: _Measured,
+    hemisphere: Hemisphere | None,
+    side: Literal["left", "right"] | None,
+    *,
+    usable: bool,
+) -> list[TractMetrics]:
+    rows = []
+    for segment in segments_of(course):
+        number = None if segment == WHOLE else course.segments.index(segment)
+        rows.append(_row(course.name, segment, number, found, hemisphere, side, usable=usable))
+    return rows
+
+
+def _row(
+    tract: str,
+    segment: str,
+    number: int | None,
+    found: _Measured,
+    hemisphere: Hemisphere | None,
+    side: Literal["left", "right"] | None,
+    *,
+    usable: bool,
+) -> TractMetrics:
+    """Measure one tract or segment; a value that cannot be measured stays None, with the reason."""
+    everything, kept = found.weights(number, with_lesion=True), found.weights(number)
+    total = float(everything.sum())
+    share = float((everything * found.lesion).sum() / total) if total > 0 else None
+    coverage = found.coverage[segment]
+    status: TractStatus = "ok"
+    if coverage < LEAST_COVERAGE or total < LEAST_VOXELS:
+        status = "not_covered"
+    elif not usable:
+        status = "low_quality"
+    elif kept.sum() < max(LEAST_LEFT * total, LEAST_VOXELS):
+        status = "truncated_by_lesion"
+    if status != "ok":
+        return TractMetrics(
+            tract, segment, status, hemisphere, side, lesion_fraction=share, coverage=coverage
+        )
+    fa, md, ad, rd = (weighted_mean(found.values[name], kept).value for name in MAPS)
+    return TractMetrics(
+        tract,
+        segment,
+        status,
+        hemisphere,
+        side,
+        fa=fa,
+        md=_per_thousand(md),
+        ad=_per_thousand(ad),
+        rd=_per_thousand(rd),
+        fa_with_lesion=weighted_mean(found.values["fa"], everything).value,
+        md_with_lesion=_per_thousand(weighted_mean(found.values["md"], everything).value),
+        n_voxels=int(np.count_nonzero(kept >= 0.5)),
+        lesion_fraction=share,
+        coverage=coverage,
+    )
+
+
+def _per_thousand(value: float | None) -> float | None:
+    return None if value is None else value * 1e3
+
+
+def _asymmetries(
+    course: Course,
+    metrics: list[TractMetrics],
+    measured: dict[tuple[str, Literal["left", "right"]], _Measured],
+    side: str,
+    loads: dict[tuple[str, str], tuple[float, float]],
+) -> list[TractAsymmetry]:
+    """Compare the sides of a tract and of its segments."""
+    by_place = {(row.tract, row.segment, row.side): row for row in metrics}
+    rows = []
+    for segment in segments_of(course):
+        load, weighted = loads.get((course.name, segment), (None, None))
+        left, right = (by_place[course.name, segment, s] for s in SIDES)
+        ipsi, contra = (left, right) if side == "left" else (right, left)
+        status = _pair_status(ipsi, contra, side)
+        if status != "ok" or ipsi.fa is None or contra.fa is None or ipsi.md is None or contra.md is None:
+            rows.append(
+                TractAsymmetry(
+                    course.name, segment, status, lesion_load_ml=load, lesion_load_weighted_ml=weighted
+                )
+            )
+            continue
+        rfa, fa_asymmetry = asymmetry(ipsi.fa, contra.fa)
+        number = None if segment == WHOLE else course.segments.index(segment)
+        sides = (measured[course.name, SIDES[0 if side == "left" else 1]], measured[course.name, OTHER[side]])
+        pair = matched_means(*((m.values["fa"], m.weights(number), m.at.position) for m in sides))
+        rows.append(
+            TractAsymmetry(
+                course.name,
+                segment,
+                status,
+                rfa=rfa,
+                fa_asymmetry=fa_asymmetry,
+                rmd=ipsi.md / contra.md,
+                rfa_matched=None if pair is None else pair[0] / pair[1],
+                lesion_load_ml=load,
+                lesion_load_weighted_ml=weighted,
+            )
+        )
+    return rows
+
+
+def _pair_status(ipsi: TractMetrics, contra: TractMetrics, side: str) -> TractStatus:
+    """Return the status of a comparison: without one lesioned side there is nothing to compare."""
+    if side == "none":
+        return "no_lesion_found"
+    if side == "bilateral":
+        return "low_quality"
+    return ipsi.status if ipsi.status != "ok" else contra.status
+
+
+def _lesion_loads(normalised: NormalisedVisit, side: str) -> dict[tuple[str, str], tuple[float, float]]:
+    """Return each tract's and segment's raw and weighted lesion load in mL on the lesion's side, in MNI.
+
+    Raw: the sum over the lesion's voxels of the tract's probability. Weighted: the same sum, each axial
+    slice multiplied by the tract's largest section over its section there (Zhu et al. 2010,
+    doi:10.1161/STROKEAHA.109.577023). A cut through a small section counts as much as one through a large
+    one, so that the whole of a section lost on one slice of 1 mm weighs the same on every level.
+    """
+    if side not in ("left", "right"):
+        return {}
+    template, lesion = load_template(), load_own_mask(normalised.mni_lesion_mask)
+    voxel_ml = abs(float(np.linalg.det(template.affine[:3, :3]))) / 1000.0
+    loads = {}
+    for course in load_tracts().paired:
+        index, probability, segment, factor = _on_template(course.name, side)
+        hit = lesion[tuple(index.T)] * probability.astype(float) * voxel_ml
+        for name in segments_of(course):
+            mine = hit if name == WHOLE else hit * (segment == course.segments.index(name))
+            loads[course.name, name] = (float(mine.sum()), float((mine * factor).sum()))
+    return loads
+
+
+@lru_cache(maxsize=16)
+def _on_template(
+    name: str, side: str
+) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int8], NDArray[np.float64]]:
+    """Return a tract's voxels on the template's grid: index, probability, segment, weight of the slice."""
+    template = load_template()
+    course = load_tracts().course(name)
+    reach = max(max(node.across_mm, node.along_mm) for node in course.nodes) + 5.0
+    centres = np.array([node.centre_mm for node in course.nodes]) * [
+        -1.0 if side == "left" else 1.0,
+        1.0,
+        1.0,
+    ]
+    inverse = np.linalg.inv(template.affine)
+    corners = np.stack([centres.min(axis=0) - reach, centres.max(axis=0) + reach])
+    ends = np.sort(corners @ inverse[:3, :3].T + inverse[:3, 3], axis=0)
+    low = np.maximum(np.floor(ends[0]).astype(int), 0)
+    high = np.minimum(np.ceil(ends[1]).astype(int) + 1, template.mask.shape)
+    index = np.mgrid[tuple(slice(a, b) for a, b in zip(low, high, strict=True))].reshape(3, -1).T
+    at = tract_at(course, index @ template.affine[:3, :3].T + template.affine[:3, 3], side=side)
+    kept = at.probability > 0
+    index, probability = index[kept], at.probability[kept]
+    return index, probability, at.segment[kept], slice_weights(probability, index[:, 2])
+
+
+def _profile(course: Course, side: Literal["left", "right"], found: _Measured) -> TractProfile:
+    """Follow FA and MD along a tract."""
+    kept, position = found.weights(None), found.at.position.astype(float)
+    everything = found.weights(None, with_lesion=True)
+    fa, md = (profile(found.values[name], kept, position) for name in ("fa", "md"))
+    share = profile(found.lesion, everything, position)
+    return TractProfile(
+        course.name,
+        side,
+        fa=tuple(None if np.isnan(value) else float(value) for value in fa),
+        md=tuple(None if np.isnan(value) else float(value) * 1e3 for value in md),
+        lesion=tuple(bool(value > 0.5) for value in np.nan_to_num(share)),
+    )
