@@ -96,7 +96,8 @@ def _pulled(
     last = np.clip(np.ceil(box.max(axis=0)).astype(int) + 1, 0, shape)
     ranges = [np.arange(a, b) for a, b in zip(first, last, strict=True)]
     target = np.stack(np.meshgrid(*ranges, indexing="ij"), axis=-1).reshape(-1, 3)
-    source = np.rint(world_to_voxel(voxel_to_world(target, target_affine), affine)).astype(int)
+    # Not rint, which sends a point between two voxels now up, now down.
+    source = np.floor(world_to_voxel(voxel_to_world(target, target_affine), affine) + 0.5).astype(int)
     held = ((source >= 0) & (source < mask.shape)).all(axis=1)
     hit = np.zeros(len(target), bool)
     hit[held] = np.asarray(mask)[tuple(source[held].T)] != 0

@@ -8,6 +8,7 @@ import hashlib
 import json
 import re
 import shutil
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -144,6 +145,19 @@ def test_the_page_needs_nothing_beside_it(trial):
     assert base64.b64encode(digest).decode() in page
     for link in re.findall(r'href="(outcomes/[^"]+)"', page):
         assert (trial / "out" / link).is_file(), link
+
+
+def test_the_notebook_reads_what_is_written(trial, monkeypatch):
+    monkeypatch.setenv("OUT_DIR", str(trial / "out"))
+    notebook = json.loads(
+        (Path(__file__).parents[2] / "docs" / "group_export.ipynb").read_text(encoding="utf-8")
+    )
+    names: dict[str, object] = {}
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            assert not cell["outputs"]
+            exec("".join(cell["source"]), names)
+    assert len(names["wide"]) == 60
 
 
 def test_unblinding_is_recorded_and_stays_in_its_folder(trial, tmp_path):
