@@ -10,7 +10,7 @@ from mripipe.core.incidence import covered_share, crop_to_lesion, lesion_on_grid
 
 TARGET = np.array([[1.0, 0, 0, -20], [0, 1, 0, -20], [0, 0, 1, -20], [0, 0, 0, 1]])
 SHAPE = (41, 41, 41)
-LOW, HIGH = np.array([-12.0, 3, -5]), np.array([-2.0, 13, 7])
+LOW, HIGH = np.array([-12.4, 2.6, -5.4]), np.array([-2.4, 12.6, 6.6])
 """A box left of the midline, in front, mm."""
 
 GRIDS = {
