@@ -417,13 +417,18 @@ def methods(analysis: Analysis, plan: Plan) -> tuple[str, ...]:
         )
     if "ordinal" in kinds:
         texts.append(
-            "The shift of the mRS was modelled by proportional odds [ordinal]; the assumption was "
-            "checked by Brant's "
-            "test [brant]."
+            "The shift of the mRS was modelled by proportional odds [ordinal]; the assumption was checked by "
+            f"Brant's test [brant], its p value from {plan.assumption_resamples} draws of the fitted model."
+        )
+    if any(value.name.startswith("damage_") for value in analysis.joined.values):
+        texts.append(
+            "Lesion masks were laid over arterial territories in MNI152NLin2009aSym [template]; damage is the "
+            "share of a territory that is lesion."
         )
     if "logistic" in kinds:
         texts.append(
-            "An mRS of 0 to 2 was modelled by logistic regression after separation had been excluded."
+            "An mRS of 0 to 2 was modelled by logistic regression after separation had been excluded by a "
+            "linear program."
         )
     if "mixed" in kinds:
         texts.append(
@@ -442,6 +447,7 @@ def methods(analysis: Analysis, plan: Plan) -> tuple[str, ...]:
     if analysis.reliability:
         texts.append("Reliability is given as ICC(2,1) [icc] and limits of agreement [limits].")
     texts.append(
+        "Intervals and p values of models use t with participants minus parameters degrees of freedom. "
         "p values are two-sided; q values are Benjamini and Hochberg's [fdr], within each family, "
         "planned and exploratory "
         "tests apart. Models were fitted with statsmodels [software]. Associations do not show causes."
@@ -453,6 +459,7 @@ def references(analysis: Analysis) -> tuple[str, ...]:
     """Return the references that the methods name, in their order, each as ``key: text``."""
     kinds = {effect.kind for effect in (*analysis.associations, *analysis.models)}
     wanted = {
+        "template": any(value.name.startswith("damage_") for value in analysis.joined.values),
         "spearman": bool(kinds & {"spearman", "partial_spearman"}),
         "ordinal": "ordinal" in kinds,
         "brant": "ordinal" in kinds,
@@ -470,6 +477,14 @@ def citation(page: GroupPage) -> str:
     """Write ``CITATION.md`` of the group stage: methods, references, versions; fit to be pasted."""
     lines = ["# Methods of the group stage", ""]
     for text in page.methods:
-        lines += [text, ""]
-    lines += ["## References", "", *(f"- {text}" for text in page.references), "", "## Computed with", ""]
+        lines += [numbered(text, page), ""]
+    listed = [f"{n}. {text.partition(': ')[2]}" for n, text in enumerate(page.references, start=1)]
+    lines += ["## References", "", *listed, "", "## Computed with", ""]
     return "\n".join([*lines, *(f"- {name} {version}" for name, version in page.versions)]) + "\n"
+
+
+def numbered(text: str, page: GroupPage) -> str:
+    """Put a reference's number in place of its key, such as ``[fdr]``."""
+    for n, reference in enumerate(page.references, start=1):
+        text = text.replace(f"[{reference.partition(':')[0]}]", f"[{n}]")
+    return text
