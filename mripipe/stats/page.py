@@ -422,8 +422,8 @@ def methods(analysis: Analysis, plan: Plan) -> tuple[str, ...]:
         )
     if any(value.name.startswith("damage_") for value in analysis.joined.values):
         texts.append(
-            "Lesion masks were laid over arterial territories in MNI152NLin2009aSym [template]; damage is the "
-            "share of a territory that is lesion."
+            "Lesion masks were laid over arterial territories in MNI152NLin2009aSym [template]; damage is "
+            "the share of a territory that is lesion."
         )
     if "logistic" in kinds:
         texts.append(

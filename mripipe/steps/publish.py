@@ -28,7 +28,10 @@ lesion_volumes.tsv and measurements.tsv hold the numbers, the JSON beside each e
 sub-*.html are the reports. Each image and transform has a JSON file that names its sources.
 """
 
-IGNORED = "*.html\nlogs/\nwork/\nCITATION.md\n*_results.json\n*_xfm.*\nlesion_volumes.*\nmeasurements.*\n"
+IGNORED = (
+    "*.html\nlogs/\nwork/\noutcomes/\nunblinded/\nCITATION.md\n*_results.json\n*_xfm.*\n"
+    "lesion_volumes.*\nmeasurements.*\n"
+)
 
 
 @dataclass(frozen=True)
