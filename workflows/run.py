@@ -24,6 +24,7 @@ from mripipe.interfaces.digests import (
 from mripipe.interfaces.engine import Execution, locked, plan_graph, prepare_graph, run_graph
 from mripipe.interfaces.plan import PlannedStep
 from mripipe.interfaces.step import result_of
+from mripipe.model.diffusion import DiffusionResult
 from mripipe.model.failure import Failure
 from mripipe.model.results import SubjectResult, VisitResult
 from mripipe.model.settings import Settings
@@ -31,10 +32,13 @@ from mripipe.model.study import Session, Study
 from mripipe.reports.subject import render_report
 from mripipe.steps.publish import Origin, publish_subject, write_changed, write_dataset_files
 from mripipe.steps.tables import read_results, write_subject_results, write_tables
+from mripipe.steps.tracts import tracts_without_diffusion
 
 from .subject import build_subject
 
 CHECK_STEP = "check"
+MEASURING = ("measure_visit", "measure_tracts")
+"""The steps whose results are published."""
 PUBLISH_WAIT_SECONDS = 600.0
 """Longer than any participant's files and report take to write."""
 
@@ -146,7 +150,7 @@ def _publish(study: Study, steps: tuple[PlannedStep, ...], out_dir: Path, settin
     results = []
     for subject in study.subjects:
         mine = {(s.session_id, s.step): s for s in steps if s.participant_id == subject.participant_id}
-        visits = tuple(_visit_result(session, mine) for session in subject.sessions)
+        visits = tuple(_visit_result(session, mine, settings) for session in subject.sessions)
         failures += [visit for visit in visits if isinstance(visit, Failure)]
         key = _key(visits, mine, settings)
         result = known.get(subject.participant_id)
@@ -166,7 +170,7 @@ def _publish(study: Study, steps: tuple[PlannedStep, ...], out_dir: Path, settin
 
 
 def _visit_result(
-    session: Session, steps: Mapping[tuple[str | None, str], PlannedStep]
+    session: Session, steps: Mapping[tuple[str | None, str], PlannedStep], settings: Settings
 ) -> VisitResult | Failure:
     """Read what became of a visit; a result of an earlier run that is stale now does not count."""
     who = (session.participant_id, session.session_id)
@@ -178,7 +182,36 @@ def _visit_result(
         stopped = next((s.why for s in steps.values() if s.state == "failed" and s.session_id is None), "")
         return Failure(*who, step.step, stopped or "not finished; the same command takes it up again")
     result = result_of(step.function, step.result)
-    return result if isinstance(result, Failure) else _with_session(result, session)
+    if isinstance(result, Failure):
+        return result
+    if not settings.diffusion.skip:
+        result = _with_diffusion(result, _diffusion(session, steps))
+    return _with_session(result, session)
+
+
+def _diffusion(
+    session: Session, steps: Mapping[tuple[str | None, str], PlannedStep]
+) -> DiffusionResult:
+    """Read what became of a visit's diffusion; where nothing did, rows that say why."""
+    scan = session.scan("dwi")
+    if scan is None:
+        return tracts_without_diffusion("missing_input")
+    step = steps[session.session_id, "measure_tracts"]
+    found: DiffusionResult | Failure = (
+        result_of(step.function, step.result)
+        if step.state in ("done", "failed")
+        else Failure(session.participant_id, session.session_id, step.step, "not finished")
+    )
+    if isinstance(found, DiffusionResult):
+        return found
+    lacking = scan.bval is None or scan.bvec is None
+    message = f"diffusion was left out: {found.message}"
+    return tracts_without_diffusion("missing_input" if lacking else "failed", message)
+
+
+def _with_diffusion(result: VisitResult, diffusion: DiffusionResult) -> VisitResult:
+    """Add a visit's diffusion, and its warnings to the visit's."""
+    return replace(result, diffusion=diffusion, warnings=(*result.warnings, *diffusion.warnings))
 
 
 def _with_session(result: VisitResult, session: Session) -> VisitResult:
@@ -230,7 +263,7 @@ def _key(
     settings: Settings,
 ) -> str:
     """Digest everything that the published files and the report are made of."""
-    digests = [file_digest(step.result) for step in steps.values() if step.step == "measure_visit"]
+    digests = [file_digest(step.result) for step in steps.values() if step.step in MEASURING]
     code = code_digest(COMPUTING_PACKAGES + REPORTING_PACKAGES)
     document = [digests, [repr(visit) for visit in visits], asdict(settings), code, __version__]
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()

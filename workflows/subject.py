@@ -8,9 +8,11 @@ from mripipe.model.settings import Settings
 from mripipe.model.study import Subject
 
 from .anatomical import add_anatomy
+from .diffusion import add_diffusion
 from .lesion import add_lesion
 from .longitudinal import add_alignment
 from .normalisation import add_measurement, add_normalisation
+from .tracts import add_tracts
 
 
 def build_subject(subject: Subject, settings: Settings) -> Workflow:
@@ -27,4 +29,7 @@ def build_subject(subject: Subject, settings: Settings) -> Workflow:
     for session, source in zip(sessions, segmented, strict=True):
         normalised = add_normalisation(workflow, session, source, aligned, settings.registration)
         add_measurement(workflow, session, normalised)
+        if session.scan("dwi") is not None and not settings.diffusion.skip:
+            fitted = add_diffusion(workflow, session, settings.diffusion)
+            add_tracts(workflow, session, fitted, normalised)
     return workflow

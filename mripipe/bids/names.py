@@ -231,6 +231,16 @@ class OutputPaths:
         """``lesion_volumes.tsv``: one row a visit."""
         return self.root / "lesion_volumes.tsv"
 
+    @property
+    def tract_metrics(self) -> Path:
+        """``tract_metrics.tsv``: one row a visit, tract, segment and hemisphere."""
+        return self.root / "tract_metrics.tsv"
+
+    @property
+    def tract_asymmetry(self) -> Path:
+        """``tract_asymmetry.tsv``: one row a visit, tract and segment."""
+        return self.root / "tract_asymmetry.tsv"
+
     def subject_folder(self, participant: str) -> Path:
         """``sub-001``."""
         return self.root / f"sub-{participant_label(participant)}"
@@ -293,6 +303,16 @@ class OutputPaths:
         """Lesion mask in template space."""
         parts = Entities(space=MNI_SPACE, label="L", suffix="mask", extension=".nii.gz")
         return self.derivative(participant, session, parts)
+
+    def diffusion_series(self, participant: str, session: str, *, extension: str = ".nii.gz") -> Path:
+        """Prepared diffusion series, or its ``.bval`` or ``.bvec``."""
+        parts = Entities(desc="preproc", suffix="dwi", extension=extension)
+        return self.derivative(participant, session, parts, datatype="dwi")
+
+    def diffusion_map(self, participant: str, session: str, *, param: str) -> Path:
+        """Map of the tensor: `param` is ``fa``, ``md``, ``ad``, ``rd`` or ``direction``."""
+        parts = Entities(model="tensor", param=param, suffix="dwimap", extension=".nii.gz")
+        return self.derivative(participant, session, parts, datatype="dwi")
 
     def transform(
         self, participant: str, session: str, *, source: str, target: str, datatype: str = "anat"

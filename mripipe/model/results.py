@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from mripipe.model.diffusion import DiffusionResult
+
 Source = Literal["auto", "manual"]
 Side = Literal["left", "right", "bilateral", "none"]
 Status = Literal["ok", "no_lesion_found", "low_quality", "missing_input", "failed"]
@@ -104,6 +106,8 @@ class VisitResult:
     quality: NormalisationQuality | None = None
     territories: tuple[TerritoryLoad, ...] = ()
     """Every territory on either side; empty where there is no lesion."""
+    diffusion: DiffusionResult | None = None
+    """None where diffusion was left out."""
     warnings: tuple[str, ...] = ()
     """One line each, fit for the report."""
     error: str | None = None

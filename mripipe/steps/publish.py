@@ -15,6 +15,7 @@ from mripipe import __version__
 from mripipe.bids.files import write_atomic
 from mripipe.bids.names import Entities, OutputPaths
 from mripipe.errors import ProcessingError
+from mripipe.model.diffusion import DiffusionResult
 from mripipe.model.failure import Failure
 from mripipe.model.results import LesionVolumes, Status, SubjectResult, VisitResult
 from mripipe.model.study import Session, Subject
@@ -30,7 +31,7 @@ sub-*.html are the reports. Each image and transform has a JSON file that names 
 
 IGNORED = (
     "*.html\nlogs/\nwork/\noutcomes/\nunblinded/\nCITATION.md\n*_results.json\n*_xfm.*\n"
-    "lesion_volumes.*\nmeasurements.*\n"
+    "lesion_volumes.*\nmeasurements.*\ntract_*\n"
 )
 
 
@@ -147,7 +148,43 @@ def _publish_visit(
         source = getattr(visit, name)
         if source is not None:
             moved[name] = _publish_file(source, target, _sources(session), origin, written)
+    if visit.diffusion is not None:
+        moved["diffusion"] = _publish_diffusion(session, visit, visit.diffusion, paths, origin, written)
     return replace(visit, **moved)
+
+
+def _publish_diffusion(
+    session: Session,
+    visit: VisitResult,
+    diffusion: DiffusionResult,
+    paths: OutputPaths,
+    origin: Origin,
+    written: set[Path],
+) -> DiffusionResult:
+    scans = [scan.path for scan in session.scans if scan.suffix == "dwi"]
+    moved: dict[str, Any] = {}
+    for name, target in _diffusion_targets(visit, paths):
+        source = getattr(diffusion, name)
+        if source is not None:
+            moved[name] = _publish_file(source, target, scans, origin, written)
+    return replace(diffusion, **moved)
+
+
+def _diffusion_targets(visit: VisitResult, paths: OutputPaths) -> Iterator[tuple[str, Path]]:
+    """Yield each path field of a visit's diffusion with its public name.
+
+    The image comes after its gradients, for they share one sidecar, which is the image's.
+    """
+    who = (visit.participant_id, visit.session_id)
+    yield "bval", paths.diffusion_series(*who, extension=".bval")
+    yield "bvec", paths.diffusion_series(*who, extension=".bvec")
+    yield "series", paths.diffusion_series(*who)
+    for name in ("fa", "md", "ad", "rd", "direction"):
+        yield name, paths.diffusion_map(*who, param=name)
+    b0 = Entities(desc="b0", suffix="dwiref", extension=".nii.gz")
+    yield "b0", paths.derivative(*who, b0, datatype="dwi")
+    reference = visit.reference_suffix or "T1w"
+    yield "to_reference", paths.transform(*who, source="dwi", target=reference, datatype="dwi")
 
 
 def _targets(visit: VisitResult, paths: OutputPaths) -> Iterator[tuple[str, Path]]:

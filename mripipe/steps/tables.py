@@ -21,6 +21,7 @@ from mripipe.bids.files import write_atomic
 from mripipe.bids.names import OutputPaths
 from mripipe.errors import InputError, ProcessingError
 from mripipe.model.results import LesionVolumes, SubjectResult, VisitResult
+from mripipe.steps.tract_tables import ASYMMETRY_COLUMNS, METRIC_COLUMNS, asymmetry_lines, metric_lines
 
 MISSING: Final = "n/a"
 
@@ -206,7 +207,22 @@ def write_tables(out_dir: Path) -> tuple[Path, Path]:
     results = read_results(out_dir)
     volumes = [visit.volumes for result in results for visit in result.visits]
     visits = [visit for result in results for visit in result.visits]
+    _write_tract_tables(out_dir, visits)
     return write_lesion_volumes(out_dir, volumes), write_measurements(out_dir, visits)
+
+
+def _write_tract_tables(out_dir: Path, visits: Sequence[VisitResult]) -> None:
+    """Write ``tract_metrics.tsv`` and ``tract_asymmetry.tsv``; none where all visits left diffusion out."""
+    paths = OutputPaths(out_dir)
+    for path, columns, lines in (
+        (paths.tract_metrics, METRIC_COLUMNS, metric_lines(visits)),
+        (paths.tract_asymmetry, ASYMMETRY_COLUMNS, asymmetry_lines(visits)),
+    ):
+        if lines:
+            _write_table(path, columns, lines)
+        else:
+            path.unlink(missing_ok=True)
+            path.with_suffix(".json").unlink(missing_ok=True)
 
 
 def write_lesion_volumes(out_dir: Path, rows: Iterable[LesionVolumes]) -> Path:

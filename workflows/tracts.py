@@ -1,0 +1,18 @@
+"""Tracts of one visit: diffusion in its anatomy."""
+
+from __future__ import annotations
+
+from nipype import Node, Workflow
+
+from mripipe.interfaces.step import step_node
+from mripipe.model.study import Session
+from mripipe.steps.tracts import measure_tracts
+
+
+def add_tracts(workflow: Workflow, session: Session, fitted: Node, normalised: Node) -> Node:
+    """Add the measurement of one visit's tracts, after its tensor and its way to MNI; return the node."""
+    visit = (session.participant_id, session.session_id)
+    node = step_node(measure_tracts, f"{session.session_id}_tracts", visit=visit)
+    workflow.connect(fitted, "result", node, "diffusion")
+    workflow.connect(normalised, "result", node, "normalised")
+    return node
