@@ -89,11 +89,13 @@ def spaghetti(courses: Sequence[Course], *, label: str, fit: tuple[float, float]
         root, x, y, x_ticks=[(t, f"{t:g}") for t in x_ticks], y_ticks=[(t, f"{t:g}") for t in y_ticks],
         x_label="Months", y_label=label,
     )  # fmt: skip
+    # The more lines there are, the fainter each, so that where they run together is seen.
+    faint = min(0.9, max(0.3, 12 / len(courses)))
     for course in courses:
         points = [(x(m), y(v)) for m, v in zip(course.months, course.values, strict=True)]
-        path(root, points, stroke=BLUE, width=1, opacity=0.35)
+        path(root, points, stroke=BLUE, width=1.2, opacity=faint)
         for cx, cy in points:
-            dot(root, cx, cy, fill=BLUE, radius=2, opacity=0.5, title=course.name)
+            dot(root, cx, cy, fill=BLUE, radius=2.2, opacity=faint, title=course.name)
     if fit is not None:
         ends = [(x(m), y(fit[0] + fit[1] * m)) for m in (min(months), max(months))]
         path(root, ends, stroke="#fff", width=6)
@@ -204,7 +206,7 @@ def visit_chart(states: Mapping[str, Mapping[str, str]], windows: Sequence[str])
     people = sorted(states, key=lambda who: [states[who].get(w, "none") != "both" for w in reversed(windows)])
     left, top, row = 92.0, 44.0, 26.0
     cell = min(max(760.0 / max(len(people), 1), 1.0), 22.0)
-    width, bottom = max(left + cell * len(people) + 20, 560.0), top + row * len(windows)
+    width, bottom = max(left + cell * len(people) + 20, 900.0), top + row * len(windows)
     root = start_chart(width, bottom + 40, f"Visits of {len(people)} participants")
     for number, window in enumerate(windows):
         words(root, window, left - 10, top + row * number + 17, anchor="end", fill=INK)
