@@ -70,7 +70,7 @@ ASYMMETRY_COLUMNS: Final[dict[str, dict[str, Any]]] = {
         "Units": "mL",
     },
     "rfa_matched": {
-        "Description": "As rfa, the other side weighted along the tract as what the lesion has left of this one"
+        "Description": "As rfa, the other side weighted along the tract as what is left of this one"
     },
     "status": _STATUS,
 }
