@@ -216,7 +216,7 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(bids, tmp_path, capsys):
     assert main(["run", str(bids), str(out), "participant", "--dry-run"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "to do  sub-1  ses-a  prepare_visit"
-    assert lines[-1] == "9 of 9 steps to do"
+    assert lines[-1] == "11 of 11 steps to do"
     assert not out.exists()
 
 

@@ -189,9 +189,7 @@ def _visit_result(
     return _with_session(result, session)
 
 
-def _diffusion(
-    session: Session, steps: Mapping[tuple[str | None, str], PlannedStep]
-) -> DiffusionResult:
+def _diffusion(session: Session, steps: Mapping[tuple[str | None, str], PlannedStep]) -> DiffusionResult:
     """Read what became of a visit's diffusion; where nothing did, rows that say why."""
     scan = session.scan("dwi")
     if scan is None:

@@ -305,7 +305,7 @@ class OutputPaths:
         return self.derivative(participant, session, parts)
 
     def diffusion_series(self, participant: str, session: str, *, extension: str = ".nii.gz") -> Path:
-        """Prepared diffusion series, or its ``.bval`` or ``.bvec``."""
+        """Return the prepared diffusion series, or its ``.bval`` or ``.bvec``."""
         parts = Entities(desc="preproc", suffix="dwi", extension=extension)
         return self.derivative(participant, session, parts, datatype="dwi")
 
