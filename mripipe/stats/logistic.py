@@ -19,6 +19,7 @@ import numpy as np
 import statsmodels.api as sm
 from numpy.typing import NDArray
 from scipy.optimize import linprog
+from scipy.special import expit
 
 
 def is_separated(outcome: NDArray[np.float64], matrix: NDArray[np.float64]) -> bool:
@@ -51,8 +52,8 @@ def fit_logistic(
         Coefficients, the intercept first, and each participant's probability.
 
     """
-    result = _fit(outcome, matrix)
-    return np.asarray(result.params), np.asarray(result.predict())
+    coefficients = np.asarray(_fit(outcome, matrix).params)
+    return coefficients, np.asarray(expit(coefficients[0] + matrix @ coefficients[1:]))
 
 
 def logistic_covariance(

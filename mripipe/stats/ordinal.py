@@ -156,7 +156,11 @@ def brant_test(outcome: NDArray[np.float64], matrix: NDArray[np.float64]) -> Bra
         above = (outcome > level).astype(float)
         if min(above.sum(), n - above.sum()) < needed:
             continue
-        fit, probability = fit_logistic(above, scaled)
+        try:
+            fit, probability = fit_logistic(above, scaled)
+        except np.linalg.LinAlgError:
+            # On the way to an estimate that does not exist.
+            continue
         # The exact test for separation is slow; only slopes this steep can be a sign of it.
         if not np.abs(fit).max() < _STEEP and is_separated(above, scaled):
             continue

@@ -219,6 +219,13 @@ def test_a_wrong_request_is_one_line(trial, tmp_path, capsys, more, word):
     assert word in line
 
 
+def test_a_dataset_that_is_not_there_is_refused(trial, tmp_path, capsys):
+    (tmp_path / "out").mkdir()
+    shutil.copy(trial / "out" / "measurements.tsv", tmp_path / "out")
+    assert run(tmp_path / "none", tmp_path / "out") == 2
+    assert "expected a BIDS dataset" in capsys.readouterr().err
+
+
 def test_text_from_tables_is_escaped(trial, tmp_path):
     bids, out = tmp_path / "bids", tmp_path / "out"
     shutil.copytree(trial / "bids", bids)
