@@ -12,11 +12,11 @@ import pandas as pd
 from scipy import stats
 
 from mripipe.errors import InputError
-from mripipe.stats.effects import Check, Effect, with_ratio
+from mripipe.stats.effects import Check, Effect, EffectStatus, with_ratio
 from mripipe.stats.formula import Design, Formula, build_design, parse_formula
 from mripipe.stats.logistic import is_separated, logistic_covariance
 from mripipe.stats.mixed import fit_mixed
-from mripipe.stats.ordinal import Fit, calibrated_brant, fit_ordinal
+from mripipe.stats.ordinal import Brant, Fit, calibrated_brant, fit_ordinal
 from mripipe.stats.plan import Model, Plan
 from mripipe.stats.prediction import compare_predictions, corrected_interval
 
@@ -160,36 +160,34 @@ def _ordinal(model: Model, formula: Formula, design: Design, about: dict[str, An
     brant = calibrated_brant(
         design.outcome, matrix, chances, resamples=plan.assumption_resamples, seed=plan.seed
     )
-    status: Any = "ok"
-    note = ""
-    if brant is None:
-        text = "too few participants on either side of the cuts: the assumption could not be checked"
-        checks.append(Check(analysis=name, check="proportional_odds", verdict="not_possible", note=text))
-        note = "proportional odds not checked"
-    else:
-        doubt = brant.p < LEVEL
-        worst = ", ".join(
-            f"{term} p = {p:.3f}" for term, p in zip(design.matrix, brant.by_term, strict=True) if p < LEVEL
-        )
-        text = f"Brant's test over {brant.cuts} of {len(levels) - 1} cuts" + (f"; {worst}" if worst else "")
-        verdict: Any = "warning" if doubt else "pass"
-        checks.append(
-            Check(
-                analysis=name,
-                check="proportional_odds",
-                value=brant.chi2,
-                p=brant.p,
-                verdict=verdict,
-                note=text,
-            )
-        )
-        if doubt:
-            status, note = "assumption_in_doubt", "the odds are not proportional (Brant's test)"
+    checks.append(_proportionality(name, brant, list(design.matrix), len(levels) - 1))
+    status, note = _OF_ASSUMPTION[checks[-1].verdict]
     rows = _rows(
         model, about, list(design.matrix), fit, design.matrix.std(), "log odds of a higher score",
         status=status, note=note,
     )  # fmt: skip
     return [with_ratio(row) for row in rows], checks
+
+
+_OF_ASSUMPTION: Final[dict[str, tuple[EffectStatus, str]]] = {
+    "pass": ("ok", ""),
+    "warning": ("assumption_in_doubt", "the odds are not proportional (Brant's test)"),
+    "not_possible": ("ok", "proportional odds not checked"),
+}
+
+
+def _proportionality(name: str, brant: Brant | None, terms: Sequence[str], cuts: int) -> Check:
+    """Say what the test of proportional odds found."""
+    if brant is None:
+        text = "too few participants on either side of the cuts: the assumption could not be checked"
+        return Check(analysis=name, check="proportional_odds", verdict="not_possible", note=text)
+    doubt = brant.p < LEVEL
+    worst = [f"{term} p = {p:.3f}" for term, p in zip(terms, brant.by_term, strict=True) if p < LEVEL]
+    text = f"Brant's test over {brant.cuts} of {cuts} cuts"
+    return Check(
+        analysis=name, check="proportional_odds", value=brant.chi2, p=brant.p,
+        verdict="warning" if doubt else "pass", note="; ".join([text, *(worst if doubt else [])]),
+    )  # fmt: skip
 
 
 def _logistic(model: Model, formula: Formula, design: Design, about: dict[str, Any], plan: Plan) -> Result:

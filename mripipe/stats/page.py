@@ -391,75 +391,81 @@ def _key(value: float | None) -> str:
 def methods(analysis: Analysis, plan: Plan) -> tuple[str, ...]:
     """Return the methods in words, of what was done and nothing else."""
     kinds = {effect.kind for effect in (*analysis.associations, *analysis.models)}
-    plan_text = (
+    told = [
+        (True, _joining(plan)),
+        (
+            _has_damage(analysis),
+            "Lesion masks were laid over arterial territories in MNI152NLin2009aSym [template]; damage is "
+            "the share of a territory that is lesion.",
+        ),
+        *((kind in kinds, text) for kind, text in _models_in_words(plan).items()),
+        (
+            bool(analysis.reliability),
+            "Reliability is given as ICC(2,1) [icc] and limits of agreement [limits].",
+        ),
+        (
+            True,
+            "Intervals and p values of models use t with participants minus parameters degrees of freedom. "
+            "p values are two-sided; q values are Benjamini and Hochberg's [fdr], within each "
+            "family, planned "
+            "and exploratory tests apart. Models were fitted with statsmodels [software]. "
+            "Associations do not "
+            "show causes.",
+        ),
+    ]
+    return tuple(text for done, text in told if done)
+
+
+def _joining(plan: Plan) -> str:
+    """Say how tables were joined."""
+    clocks = {"days_from_infusion": "first infusion", "days_from_onset": "onset"}
+    windows = "; ".join(
+        f"{w.name}, days {w.start:g} to {w.end:g} from {clocks[w.clock]}" for w in plan.windows
+    )
+    planned = (
         f"The analyses marked planned stand in a plan (SHA-256 {plan.sha256}); all others are exploratory."
         if plan.sha256
         else "No plan was given: all analyses are exploratory."
     )
-    windows = "; ".join(
-        f"{w.name}, days {w.start:g} to {w.end:g} "
-        f"({'first infusion' if w.clock == 'days_from_infusion' else 'onset'})"
-        for w in plan.windows
-    )
-    texts = [
+    return (
         f"Measurements and scores were joined by participant and visit window ({windows}); of two "
-        "visits in a window "
-        f"the one nearer to its target counts. {plan_text} Death is an mRS of 6 in all later windows. "
-        "No value was "
-        "imputed: each analysis uses the participants who have all of its variables and names the "
-        "others' number.",
-    ]
-    if kinds & {"spearman", "partial_spearman"}:
-        texts.append(
-            "Associations are Spearman's rank correlations [spearman], partial for the named "
-            "variables, with 95 % "
-            f"intervals from {plan.bootstrap} bootstrap resamples of participants on Fisher's z scale."
-        )
-    if "ordinal" in kinds:
-        texts.append(
-            "The shift of the mRS was modelled by proportional odds [ordinal]; the assumption was checked by "
-            f"Brant's test [brant], its p value from {plan.assumption_resamples} draws of the fitted model."
-        )
-    if any(value.name.startswith("damage_") for value in analysis.joined.values):
-        texts.append(
-            "Lesion masks were laid over arterial territories in MNI152NLin2009aSym [template]; damage is "
-            "the share of a territory that is lesion."
-        )
-    if "logistic" in kinds:
-        texts.append(
-            "An mRS of 0 to 2 was modelled by logistic regression after separation had been excluded by a "
-            "linear program."
-        )
-    if "mixed" in kinds:
-        texts.append(
-            "Courses over visits were modelled by linear mixed models with a random intercept and "
-            "slope of months for "
-            "each participant [mixed], by restricted maximum likelihood, with t intervals."
-        )
-    if "prediction" in kinds:
-        texts.append(
-            f"Prediction with and without imaging was compared by {plan.repeats} times repeated "
-            f"{plan.folds}-fold "
-            "cross-validation, never on the participants a model was fitted to; intervals allow for "
-            "overlapping "
-            "training sets [prediction]."
-        )
-    if analysis.reliability:
-        texts.append("Reliability is given as ICC(2,1) [icc] and limits of agreement [limits].")
-    texts.append(
-        "Intervals and p values of models use t with participants minus parameters degrees of freedom. "
-        "p values are two-sided; q values are Benjamini and Hochberg's [fdr], within each family, "
-        "planned and exploratory "
-        "tests apart. Models were fitted with statsmodels [software]. Associations do not show causes."
+        "visits in a "
+        f"window the one nearer to its target counts. {planned} Death is an mRS of 6 in all later "
+        "windows. No "
+        "value was imputed: each analysis uses the participants who have all of its variables and names the "
+        "others' number."
     )
-    return tuple(texts)
+
+
+def _models_in_words(plan: Plan) -> dict[str, str]:
+    """Return what is said of each kind of analysis."""
+    return {
+        "spearman": "Associations are Spearman's rank correlations [spearman], with 95 % intervals from "
+        f"{plan.bootstrap} bootstrap resamples of participants on Fisher's z scale.",
+        "partial_spearman": "Adjusted associations are partial for the named variables.",
+        "ordinal": "The shift of the mRS was modelled by proportional odds [ordinal]; the assumption "
+        "was checked "
+        f"by Brant's test [brant], its p value from {plan.assumption_resamples} draws of the fitted model.",
+        "logistic": "An mRS of 0 to 2 was modelled by logistic regression after separation had been excluded "
+        "by a linear program.",
+        "mixed": "Courses over visits were modelled by linear mixed models with a random intercept "
+        "and slope of "
+        "months for each participant [mixed], by restricted maximum likelihood.",
+        "prediction": f"Prediction with and without imaging was compared by {plan.repeats} times repeated "
+        f"{plan.folds}-fold cross-validation, never on the participants a model was fitted to; intervals "
+        "allow for overlapping training sets [prediction].",
+    }
+
+
+def _has_damage(analysis: Analysis) -> bool:
+    return any(value.name.startswith("damage_") for value in analysis.joined.values)
 
 
 def references(analysis: Analysis) -> tuple[str, ...]:
     """Return the references that the methods name, in their order, each as ``key: text``."""
     kinds = {effect.kind for effect in (*analysis.associations, *analysis.models)}
     wanted = {
-        "template": any(value.name.startswith("damage_") for value in analysis.joined.values),
+        "template": _has_damage(analysis),
         "spearman": bool(kinds & {"spearman", "partial_spearman"}),
         "ordinal": "ordinal" in kinds,
         "brant": "ordinal" in kinds,
