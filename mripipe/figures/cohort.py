@@ -156,8 +156,8 @@ def forest(rows: Sequence[EffectLine], *, axis: str, ratio: bool) -> str:
     ends = [v for row in rows for v in (row.estimate, row.lower, row.upper) if v is not None]
     none = 1.0 if ratio else 0.0
     if ratio:
-        choices = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20)
-        low, high = max(min(*ends, 0.5), 0.05), min(max(*ends, 2.0), 20.0)
+        choices = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
+        low, high = max(min(*ends, 0.5), 0.01), min(max(*ends, 2.0), 100.0)
         ticks = [t for t in choices if low / 2.5 <= t <= high * 2.5]
     else:
         ticks = round_ticks(min(*ends, 0.0), max(*ends, 0.0))

@@ -406,11 +406,9 @@ def methods(analysis: Analysis, plan: Plan) -> tuple[str, ...]:
         (
             True,
             "Intervals and p values of models use t with participants minus parameters degrees of freedom. "
-            "p values are two-sided; q values are Benjamini and Hochberg's [fdr], within each "
-            "family, planned "
-            "and exploratory tests apart. Models were fitted with statsmodels [software]. "
-            "Associations do not "
-            "show causes.",
+            "p values are two-sided; q values are Benjamini and Hochberg's [fdr], within each family, "
+            "planned and exploratory tests apart. Models were fitted with statsmodels [software]. "
+            "Associations do not show causes.",
         ),
     ]
     return tuple(text for done, text in told if done)
@@ -428,12 +426,10 @@ def _joining(plan: Plan) -> str:
         else "No plan was given: all analyses are exploratory."
     )
     return (
-        f"Measurements and scores were joined by participant and visit window ({windows}); of two "
-        "visits in a "
-        f"window the one nearer to its target counts. {planned} Death is an mRS of 6 in all later "
-        "windows. No "
-        "value was imputed: each analysis uses the participants who have all of its variables and names the "
-        "others' number."
+        f"Measurements and scores were joined by participant and visit window ({windows}); of two visits "
+        f"in a window the one nearer to its target counts. {planned} Death is an mRS of 6 in all later "
+        "windows. No value was imputed: each analysis uses the participants who have all of its variables "
+        "and names the others' number."
     )
 
 
@@ -443,14 +439,12 @@ def _models_in_words(plan: Plan) -> dict[str, str]:
         "spearman": "Associations are Spearman's rank correlations [spearman], with 95 % intervals from "
         f"{plan.bootstrap} bootstrap resamples of participants on Fisher's z scale.",
         "partial_spearman": "Adjusted associations are partial for the named variables.",
-        "ordinal": "The shift of the mRS was modelled by proportional odds [ordinal]; the assumption "
-        "was checked "
-        f"by Brant's test [brant], its p value from {plan.assumption_resamples} draws of the fitted model.",
+        "ordinal": "The shift of the mRS was modelled by proportional odds [ordinal]; the assumption was "
+        f"checked by Brant's test [brant], its p value from {plan.assumption_resamples} draws of the fitted model.",
         "logistic": "An mRS of 0 to 2 was modelled by logistic regression after separation had been excluded "
         "by a linear program.",
-        "mixed": "Courses over visits were modelled by linear mixed models with a random intercept "
-        "and slope of "
-        "months for each participant [mixed], by restricted maximum likelihood.",
+        "mixed": "Courses over visits were modelled by linear mixed models with a random intercept and "
+        "slope of months for each participant [mixed], by restricted maximum likelihood.",
         "prediction": f"Prediction with and without imaging was compared by {plan.repeats} times repeated "
         f"{plan.folds}-fold cross-validation, never on the participants a model was fitted to; intervals "
         "allow for overlapping training sets [prediction].",
