@@ -28,24 +28,19 @@ REFERENCES: Final = {
     "ordinal": "McCullagh P. Regression models for ordinal data. J R Stat Soc B 1980. "
     "doi:10.1111/j.2517-6161.1980.tb01109.x",
     "brant": "Brant R. Assessing proportionality in the proportional odds model for ordinal logistic "
-    "regression. "
-    "Biometrics 1990. doi:10.2307/2532457",
+    "regression. Biometrics 1990. doi:10.2307/2532457",
     "mixed": "Laird NM, Ware JH. Random-effects models for longitudinal data. Biometrics 1982. "
     "doi:10.2307/2529876",
     "prediction": "Nadeau C, Bengio Y. Inference for the generalization error. Mach Learn 2003. "
     "doi:10.1023/A:1024068626366",
     "icc": "Shrout PE, Fleiss JL. Intraclass correlations: uses in assessing rater reliability. "
-    "Psychol Bull 1979. "
-    "doi:10.1037/0033-2909.86.2.420",
+    "Psychol Bull 1979. doi:10.1037/0033-2909.86.2.420",
     "limits": "Bland JM, Altman DG. Statistical methods for assessing agreement between two methods "
-    "of clinical "
-    "measurement. Lancet 1986. doi:10.1016/S0140-6736(86)90837-8",
+    "of clinical measurement. Lancet 1986. doi:10.1016/S0140-6736(86)90837-8",
     "software": "Seabold S, Perktold J. statsmodels: econometric and statistical modeling with "
-    "Python. SciPy 2010. "
-    "doi:10.25080/Majora-92bf1922-011",
+    "Python. SciPy 2010. doi:10.25080/Majora-92bf1922-011",
     "template": "Fonov V, Evans AC, Botteron K, et al. Unbiased average age-appropriate atlases for "
-    "pediatric "
-    "studies. NeuroImage 2011. doi:10.1016/j.neuroimage.2010.07.033",
+    "pediatric studies. NeuroImage 2011. doi:10.1016/j.neuroimage.2010.07.033",
 }
 
 
@@ -440,7 +435,8 @@ def _models_in_words(plan: Plan) -> dict[str, str]:
         f"{plan.bootstrap} bootstrap resamples of participants on Fisher's z scale.",
         "partial_spearman": "Adjusted associations are partial for the named variables.",
         "ordinal": "The shift of the mRS was modelled by proportional odds [ordinal]; the assumption was "
-        f"checked by Brant's test [brant], its p value from {plan.assumption_resamples} draws of the fitted model.",
+        f"checked by Brant's test [brant], its p value from {plan.assumption_resamples} draws of the fitted "
+        "model.",
         "logistic": "An mRS of 0 to 2 was modelled by logistic regression after separation had been excluded "
         "by a linear program.",
         "mixed": "Courses over visits were modelled by linear mixed models with a random intercept and "

@@ -193,8 +193,7 @@ def _forests(analysis: Analysis) -> Iterator[Picture]:
             ),
             _FOREST, tuple(_forest_row(e) for e in odds),
             "Filled: planned; hollow: exploratory. Of the shift: odds of a higher, worse mRS; of mRS "
-            "0 to 2: odds "
-            "of a good outcome. Terms that are adjustment are shown with the others.",
+            "0 to 2: odds of a good outcome. Terms that are adjustment are shown with the others.",
         )  # fmt: skip
     shown = [e for e in analysis.associations if e.kind == "partial_spearman" or e.planned]
     shown = shown or list(analysis.associations)
@@ -270,8 +269,7 @@ def _visits(joined: Joined, plan: Plan) -> Iterator[Picture]:
         yield Picture(
             "visits", "Who was seen when", visit_chart(states, used), ("participant_id", *used), rows,
             "A column a participant, a row a visit window. Who was missing and what they looked like "
-            "at baseline "
-            "is in the table of missing visits.",
+            "at baseline is in the table of missing visits.",
         )  # fmt: skip
 
 
