@@ -36,6 +36,8 @@ def run(given: Namespace) -> bool:
         from .group import run_group
 
         return run_group(given)
+    if misplaced := [name for name in ("plan", "masks", "unblind") if getattr(given, name) is not None]:
+        raise RequestError(f"--{misplaced[0]} belongs to the group level; leave it out")
     from mripipe.workflows.run import make_folder, report_again, run_participants
 
     settings = _settings(given)

@@ -56,6 +56,8 @@ def run_group(given: Namespace) -> bool:
         raise RequestError(
             "the group level takes everyone: leave out --participant-label and --session-label"
         )
+    if given.dry_run:
+        raise RequestError("the group level has no --dry-run: it writes group.html and outcomes/ anew")
     plan = read_plan(given.plan) if given.plan else Plan()
     out_dir = given.out_dir.absolute()
     measurements, incidence, oddities = _measured(given.masks, out_dir)

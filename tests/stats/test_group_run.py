@@ -209,6 +209,7 @@ def test_a_key_that_is_unfit_is_refused(trial, tmp_path, capsys, text, word):
         (["--unblind", "none.tsv"], "none.tsv: no such file"),
         (["--masks", "none"], "none: no such folder"),
         (["--participant-label", "001"], "takes everyone"),
+        (["--dry-run"], "no --dry-run"),
     ],
 )
 def test_a_wrong_request_is_one_line(trial, tmp_path, capsys, more, word):
@@ -217,6 +218,12 @@ def test_a_wrong_request_is_one_line(trial, tmp_path, capsys, more, word):
     assert run(trial / "bids", tmp_path / "out", *more) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert word in line
+
+
+@pytest.mark.parametrize("option", ["--plan", "--masks", "--unblind"])
+def test_options_of_the_group_level_are_refused_elsewhere(trial, tmp_path, capsys, option):
+    assert main(["run", str(trial / "bids"), str(tmp_path / "out"), "participant", option, "x"]) == 2
+    assert f"{option} belongs to the group level" in capsys.readouterr().err
 
 
 def test_a_dataset_that_is_not_there_is_refused(trial, tmp_path, capsys):
