@@ -107,10 +107,11 @@ def _long_rows(table: Table, oddities: list[Oddity]) -> Iterator[Measurement]:
             continue
         if not measure.startswith("lesion") and row.values.get("side") != "bilateral":
             side, lesion = row.values.get("side"), sides.get((start.participant_id, start.session_id))
-            if side not in ("left", "right") or lesion not in ("left", "right"):
+            if side in ("left", "right"):
                 # Without a lesion on one side there is no ipsilateral one.
-                continue
-            name = _with_hemisphere(name, "ipsi" if side == lesion else "contra")
+                one_sided = lesion in ("left", "right")
+                hemisphere = ("ipsi" if side == lesion else "contra") if one_sided else side
+                name = _with_hemisphere(name, hemisphere)
         value, status = _value(row, "value", table.name, oddities)
         unit = row.values.get("unit", "")
         yield replace(start, name=name, value=value, unit=unit, status=status)

@@ -1,4 +1,4 @@
-"""Measurements as the participant stage leaves them: sides become ipsi and contra, nothing counts twice."""
+"""Measurements as the participant stage leaves them: sides become ipsi and contra; nothing counts twice or is lost."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_without_a_side_of_the_lesion_there_is_no_ipsi(tmp_path):
     text = f"{START} lesion_volume brain bilateral 50 mL ok pass m\n"
     text += f"{START} ventricle_volume lateral_ventricle left 9 mL ok pass m\n"
     found, _ = read(tmp_path, text)
-    assert set(found) == {"lesion_ml"}
+    assert set(found) == {"lesion_ml", "ventricle_left_ml"}
 
 
 def test_a_missing_value_keeps_its_reason(tmp_path):
