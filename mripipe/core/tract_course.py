@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.floating]
 
+CORE = 0.65
+"""Half axes of the core over those of the whole: what lies in it belongs to the tract in nearly everyone."""
 SOFT_MM = 3.0
 """Width of the border: registration and anatomy vary by about this much."""
 
@@ -65,6 +67,8 @@ class TractAt:
 
     probability: NDArray[np.float32]
     """0 to 1, shape (N,)."""
+    core: NDArray[np.float32]
+    """The same of the tract's core, 0 to 1, shape (N,)."""
     position: NDArray[np.float32]
     """Where along the centre line, 0 at the first node and 1 at the last, shape (N,)."""
     segment: NDArray[np.int8]
@@ -123,16 +127,19 @@ def tract_at(course: Course, mni_mm: Floats, *, side: str) -> TractAt:
     lengths = np.linalg.norm(np.diff(centres, axis=0), axis=1)
     start = np.concatenate([[0.0], np.cumsum(lengths)]) / lengths.sum()
     best = np.full(len(points), np.inf)
+    radius = np.zeros(len(points))
     position = np.zeros(len(points))
     piece = np.zeros(len(points), np.int64)
     reach = radii.max() + SOFT_MM
     low, high = centres.min(axis=0) - reach, centres.max(axis=0) + reach
     near = np.flatnonzero(np.all((points > low) & (points < high), axis=1))
     for k in range(len(lengths)):
-        border, share = _border_mm(points[near], centres[k : k + 2], frames[k : k + 2], radii[k : k + 2])
+        border, local, share = _border_mm(
+            points[near], centres[k : k + 2], frames[k : k + 2], radii[k : k + 2]
+        )
         closer = border < best[near]
         chosen = near[closer]
-        best[chosen] = border[closer]
+        best[chosen], radius[chosen] = border[closer], local[closer]
         position[chosen] = start[k] + share[closer] * (start[k + 1] - start[k])
         piece[chosen] = k + (share[closer] > 0.5)
     tangents = frames[piece, 2] * np.column_stack([flipped, np.ones((len(points), 2))])
@@ -140,6 +147,7 @@ def tract_at(course: Course, mni_mm: Floats, *, side: str) -> TractAt:
     numbers = np.array([names.index(node.segment) for node in course.nodes], np.int8)
     return TractAt(
         probability=_soft(best).astype(np.float32),
+        core=_soft(best + (1.0 - CORE) * radius).astype(np.float32),
         position=position.astype(np.float32),
         segment=numbers[piece],
         tangent=tangents.astype(np.float32),
@@ -169,8 +177,13 @@ def _plane_normal(centres: Floats) -> Floats:
     return np.asarray(normal * np.sign(normal[np.argmax(np.abs(normal))]))
 
 
-def _border_mm(points: Floats, centres: Floats, frames: Floats, radii: Floats) -> tuple[Floats, Floats]:
-    """Return each point's distance from the border of one piece, negative inside, and its share along it."""
+def _border_mm(
+    points: Floats, centres: Floats, frames: Floats, radii: Floats
+) -> tuple[Floats, Floats, Floats]:
+    """Return each point's distance from the border of one piece, negative inside, with what it rests on.
+
+    That is the radius of the cross-section towards the point, and the point's share along the piece.
+    """
     step = centres[1] - centres[0]
     share = np.clip((points - centres[0]) @ step / (step @ step), 0.0, 1.0)
     offset = points - centres[0] - share[:, None] * step
@@ -182,7 +195,8 @@ def _border_mm(points: Floats, centres: Floats, frames: Floats, radii: Floats) -
     scaled = np.linalg.norm(local / axes, axis=1)
     size = np.linalg.norm(local, axis=1)
     thin = half.min(axis=1)
-    return np.where(scaled > 1e-6, size * (1.0 - 1.0 / np.maximum(scaled, 1e-6)), -thin), share
+    radius = np.where(scaled > 1e-6, size / np.maximum(scaled, 1e-6), thin)
+    return size - radius, radius, share
 
 
 def _soft(border_mm: Floats) -> Floats:

@@ -8,11 +8,15 @@ from itertools import product
 from pathlib import Path
 from typing import Literal
 
+import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import KDTree
 
 from mripipe.atlases.template import load_template
 from mripipe.atlases.tracts import WHOLE, load_tracts
+from mripipe.core.grid import voxel_to_world
+from mripipe.core.tract_coherence import along_tract, both_sides, rotation_between
 from mripipe.core.tract_course import Course, TractAt, tract_at
 from mripipe.core.tract_measures import asymmetry, matched_means, profile, slice_weights, weighted_mean
 from mripipe.core.volumetry import lesion_side
@@ -38,9 +42,18 @@ LEAST_LEFT = 0.1
 """Share of a tract outside the lesion below which nothing is said of it."""
 LEAST_VOXELS = 10.0
 """Weights that have to be left, in voxels."""
+Side = Literal["left", "right", "both"]
 SIDES: tuple[Literal["left", "right"], ...] = ("left", "right")
 OTHER: dict[str, Literal["left", "right"]] = {"left": "right", "right": "left"}
 MAPS = ("fa", "md", "ad", "rd")
+
+
+@dataclass(frozen=True, eq=False)
+class _Axes:
+    """Directions of diffusion at the brain's voxels in MNI axes, and a way to find voxels by MNI place."""
+
+    directions: NDArray[np.float64]
+    tree: KDTree
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,16 +62,21 @@ class _Measured:
 
     at: TractAt
     """At the brain's voxels with a probability above 0."""
+    coherence: NDArray[np.float64]
+    """How much diffusion runs along the tract, `mripipe.core.tract_coherence`."""
     values: dict[str, NDArray[np.float64]]
     lesion: NDArray[np.float64]
     coverage: dict[str, float]
     """Of each segment."""
 
+    def share(self, segment: int | None) -> NDArray[np.float64]:
+        """Probability of the tract, or of one of its segments, at each voxel."""
+        probability = self.at.probability.astype(np.float64)
+        return probability if segment is None else np.where(self.at.segment == segment, probability, 0.0)
+
     def weights(self, segment: int | None, *, with_lesion: bool = False) -> NDArray[np.float64]:
-        """Weight of each voxel, 0 outside the segment and, unless asked for, in the lesion."""
-        weights = self.at.probability.astype(np.float64)
-        if segment is not None:
-            weights = np.where(self.at.segment == segment, weights, 0.0)
+        """Weight of each voxel in a mean, 0 outside the segment and, unless asked for, in the lesion."""
+        weights = np.where(self.share(segment) > 0, self.at.core * self.coherence, 0.0)
         return weights if with_lesion else np.where(self.lesion < LESION_SHARE, weights, 0.0)
 
 
@@ -82,11 +100,12 @@ def measure_tracts(
     """
     placed = place_diffusion(diffusion, normalised, folder)
     values = {name: load_image(getattr(diffusion, name)).data[placed.brain].astype(float) for name in MAPS}
-    atlas = load_tracts()
+    atlas, axes = load_tracts(), _axes(diffusion, placed)
     side = _lesion_side(placed)
     usable = diffusion.n_directions >= LEAST_DIRECTIONS
     measured = {
-        (course.name, s): _measure(course, s, values, placed) for course, s in product(atlas.paired, SIDES)
+        (course.name, s): _measure(course, s, values, placed, axes)
+        for course, s in product(atlas.paired, SIDES)
     }
     metrics = [
         row
@@ -94,7 +113,7 @@ def measure_tracts(
         for row in _rows(course, measured[course.name, s], _hemisphere(s, side), s, usable=usable)
     ]
     for course in atlas.crossing:
-        found = _measure(course, "both", values, placed)
+        found = _measure(course, "both", values, placed, axes)
         metrics += _rows(course, found, None, None, usable=usable)
     loads = _lesion_loads(normalised, side)
     asymmetries = [
@@ -163,16 +182,34 @@ def _hemisphere(side: str, lesion: str) -> Hemisphere | None:
 
 
 def _measure(
-    course: Course, side: str, values: dict[str, NDArray[np.float64]], placed: PlacedDiffusion
+    course: Course, side: Side, values: dict[str, NDArray[np.float64]], placed: PlacedDiffusion, axes: _Axes
 ) -> _Measured:
     """Look a tract up at the brain's voxels."""
     whole = tract_at(course, placed.mni_mm, side=side)
     inside = whole.probability > 0
     at = TractAt(
-        whole.probability[inside], whole.position[inside], whole.segment[inside], whole.tangent[inside]
+        whole.probability[inside],
+        whole.core[inside],
+        whole.position[inside],
+        whole.segment[inside],
+        whole.tangent[inside],
     )
-    own = {name: array[inside] for name, array in values.items()}
-    return _Measured(at, own, placed.lesion[inside], _coverage(course, side, placed))
+    own = along_tract(axes.directions, whole.tangent, values["fa"])
+    other = None
+    if side != "both":
+        mirrored = tract_at(course, placed.mni_mm, side=OTHER[side])
+        other = along_tract(axes.directions, mirrored.tangent, values["fa"])
+    coherence = both_sides(axes.tree, placed.mni_mm[inside], own, other)
+    mine = {name: array[inside] for name, array in values.items()}
+    return _Measured(at, coherence, mine, placed.lesion[inside], _coverage(course, side, placed))
+
+
+def _axes(diffusion: DiffusionVisit, placed: PlacedDiffusion) -> _Axes:
+    """Turn the main directions of diffusion into MNI axes."""
+    native = voxel_to_world(np.argwhere(placed.brain), placed.grid.affine)
+    turn = rotation_between(native, placed.mni_mm)
+    stored = np.asarray(nib.Nifti1Image.from_filename(diffusion.direction).dataobj, np.float64)
+    return _Axes(stored[placed.brain] @ turn.T, KDTree(placed.mni_mm))
 
 
 @lru_cache(maxsize=32)
@@ -185,7 +222,9 @@ def _samples(name: str, first_segment: str, side: str) -> tuple[NDArray[np.float
     grid = np.mgrid[-75:76:3, -110:76:3, -54:85:3].reshape(3, -1).T.astype(float)
     at = tract_at(course, grid, side=side)
     kept = at.probability > 0.5
-    return grid[kept], TractAt(at.probability[kept], at.position[kept], at.segment[kept], at.tangent[kept])
+    return grid[kept], TractAt(
+        at.probability[kept], at.core[kept], at.position[kept], at.segment[kept], at.tangent[kept]
+    )
 
 
 def _coverage(course: Course, side: str, placed: PlacedDiffusion) -> dict[str, float]:
@@ -229,15 +268,17 @@ def _row(
 ) -> TractMetrics:
     """Measure one tract or segment; a value that cannot be measured stays None, with the reason."""
     everything, kept = found.weights(number, with_lesion=True), found.weights(number)
-    total = float(everything.sum())
-    share = float((everything * found.lesion).sum() / total) if total > 0 else None
+    all_of_it = found.share(number)
+    healthy = np.where(found.lesion < LESION_SHARE, all_of_it, 0.0)
+    total = float(all_of_it.sum())
+    share = float((all_of_it * found.lesion).sum() / total) if total > 0 else None
     coverage = found.coverage[segment]
     status: TractStatus = "ok"
     if coverage < LEAST_COVERAGE or total < LEAST_VOXELS:
         status = "not_covered"
     elif not usable:
         status = "low_quality"
-    elif kept.sum() < max(LEAST_LEFT * total, LEAST_VOXELS):
+    elif healthy.sum() < max(LEAST_LEFT * total, LEAST_VOXELS) or kept.sum() <= 0:
         status = "truncated_by_lesion"
     if status != "ok":
         return TractMetrics(
@@ -256,7 +297,7 @@ def _row(
         rd=_per_thousand(rd),
         fa_with_lesion=weighted_mean(found.values["fa"], everything).value,
         md_with_lesion=_per_thousand(weighted_mean(found.values["md"], everything).value),
-        n_voxels=int(np.count_nonzero(kept >= 0.5)),
+        n_voxels=int(np.count_nonzero(healthy >= 0.5)),
         lesion_fraction=share,
         coverage=coverage,
     )
@@ -367,9 +408,8 @@ def _on_template(
 def _profile(course: Course, side: Literal["left", "right"], found: _Measured) -> TractProfile:
     """Follow FA and MD along a tract."""
     kept, position = found.weights(None), found.at.position.astype(float)
-    everything = found.weights(None, with_lesion=True)
     fa, md = (profile(found.values[name], kept, position) for name in ("fa", "md"))
-    share = profile(found.lesion, everything, position)
+    share = profile(found.lesion, found.share(None), position)
     return TractProfile(
         course.name,
         side,

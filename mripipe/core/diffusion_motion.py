@@ -1,0 +1,201 @@
+"""Head motion of a diffusion series: every volume registered to what the others say it should look like.
+
+A weighted volume is compared with the prediction of a tensor fitted to all others (its own part is taken out
+by its leverage), never with b = 0 alone, whose contrast is another one (Andersson and Sotiropoulos 2016,
+doi:10.1016/j.neuroimage.2015.10.019). A volume at b = 0 is compared with the mean b = 0 signal at each level
+of the mean weighted signal. Gauss-Newton steps on a sample of the head's voxels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter, map_coordinates
+
+from mripipe.core.gradients import GradientTable
+from mripipe.core.grid import voxel_sizes_mm
+from mripipe.core.rigid import motion_matrix
+from mripipe.core.tensor import B_MAX, B_TOLERANCE, design_matrix
+
+Floats = NDArray[np.floating]
+
+SAMPLES = 16000
+SMOOTH_MM = 2.0
+ROUNDS = 3
+STEPS = (6, 3, 3)
+"""Gauss-Newton steps of each round."""
+LEVELS = 24
+STILL_MM = 0.1
+"""A volume that moved the head's voxels by less is not interpolated."""
+
+
+@dataclass(frozen=True, eq=False)
+class SeriesMotion:
+    """Where the head lay in each volume."""
+
+    matrices: NDArray[np.float64]
+    """From the first volume's mm to each volume's, RAS, shape (N, 4, 4); the first is the identity."""
+    largest_mm: NDArray[np.float64]
+    """How far the head's voxels moved against the first volume, at most, shape (N,)."""
+
+
+def estimate_motion(
+    data: NDArray[np.float32], affine: Floats, table: GradientTable, mask: NDArray[np.bool_]
+) -> SeriesMotion:
+    """Find the rigid motion of every volume.
+
+    Parameters
+    ----------
+    data : array (X, Y, Z, N)
+    affine : array (4, 4)
+    table : GradientTable
+    mask : array of bool (X, Y, Z)
+        Of the head's tissue.
+
+    Returns
+    -------
+    SeriesMotion
+
+    """
+    points = _sample_points(mask, affine)
+    centre = points.mean(axis=0)
+    volumes = [_smooth(data[..., k], affine) for k in range(data.shape[3])]
+    poses = np.tile(np.eye(4), (len(volumes), 1, 1))
+    for n_steps in STEPS[:ROUNDS]:
+        samples = np.stack(
+            [_at(v, affine, _moved(points, centre, p))[0] for v, p in zip(volumes, poses, strict=True)], 1
+        )
+        targets = _targets(samples, table, poses, first=n_steps == STEPS[0])
+        for k, volume in enumerate(volumes):
+            poses[k] = _register(volume, affine, points, centre, targets[:, k], poses[k], n_steps)
+    shift = np.eye(4)
+    shift[:3, 3] = centre
+    world = shift @ poses @ np.linalg.inv(shift)
+    matrices = world @ np.linalg.inv(world[0])
+    apart = [np.linalg.norm(_apply(points, matrix) - points, axis=1).max() for matrix in matrices]
+    return SeriesMotion(matrices, np.array(apart))
+
+
+def resample_series(
+    data: NDArray[np.float32], affine: Floats, motion: SeriesMotion, mask: NDArray[np.bool_]
+) -> NDArray[np.float32]:
+    """Lay every volume over the first, by cubic splines, once; outside the mask it stays as it is."""
+    points = np.argwhere(mask) @ affine[:3, :3].T + affine[:3, 3]
+    inverse = np.linalg.inv(affine)
+    out = data.copy()
+    for k in np.flatnonzero(motion.largest_mm > STILL_MM):
+        where = _apply(_apply(points, motion.matrices[k]), inverse)
+        values = map_coordinates(data[..., k], where.T, order=3, mode="nearest")
+        out[..., k][mask] = np.maximum(values, 0.0)
+    return out
+
+
+def turned_table(table: GradientTable, motion: SeriesMotion) -> GradientTable:
+    """Turn each direction with the head, back to how it lay in the first volume."""
+    return table.turned(np.transpose(motion.matrices[:, :3, :3], (0, 2, 1)))
+
+
+def motion_numbers(motion: SeriesMotion, centre_mm: Floats) -> tuple[tuple[float, ...], ...]:
+    """Return shift in mm of a point, and turn in degrees about x, y and z, of every volume."""
+    rows = []
+    for matrix in motion.matrices:
+        moved = matrix[:3, :3] @ centre_mm + matrix[:3, 3] - centre_mm
+        r = matrix[:3, :3]
+        angles = np.rad2deg([np.arctan2(r[2, 1], r[2, 2]), np.arcsin(-r[2, 0]), np.arctan2(r[1, 0], r[0, 0])])
+        rows.append(tuple(round(float(value), 4) for value in (*moved, *angles)))
+    return tuple(rows)
+
+
+def _sample_points(mask: NDArray[np.bool_], affine: Floats) -> Floats:
+    index = np.argwhere(mask)
+    step = max(1, len(index) // SAMPLES)
+    # A prime step does not fall in with the rows of the grid.
+    while step > 2 and any(step % d == 0 for d in range(2, int(step**0.5) + 1)):
+        step += 1
+    chosen = index[::step]
+    return np.asarray(chosen @ affine[:3, :3].T + affine[:3, 3])
+
+
+def _smooth(volume: Floats, affine: Floats) -> Floats:
+    """Return a smoothed volume with its gradient in RAS, (4, X, Y, Z)."""
+    smooth = gaussian_filter(volume.astype(np.float32), SMOOTH_MM / voxel_sizes_mm(affine))
+    along = np.stack(np.gradient(smooth))
+    turn = np.linalg.inv(affine[:3, :3]).T.astype(np.float32)
+    return np.concatenate([smooth[None], np.tensordot(turn, along, axes=1)])
+
+
+def _at(volume: Floats, affine: Floats, points: Floats, *, slopes: bool = False) -> Floats:
+    where = _apply(points, np.linalg.inv(affine)).T
+    chosen = volume if slopes else volume[:1]
+    return np.stack([map_coordinates(part, where, order=1, mode="nearest") for part in chosen])
+
+
+def _apply(points: Floats, matrix: Floats) -> Floats:
+    return np.asarray(points @ matrix[:3, :3].T + matrix[:3, 3])
+
+
+def _moved(points: Floats, centre: Floats, pose: Floats) -> Floats:
+    """Move points by a pose that turns about the centre."""
+    return _apply(points - centre, pose) + centre
+
+
+def _targets(samples: Floats, table: GradientTable, poses: Floats, *, first: bool) -> Floats:
+    """Return what each volume should look like at the points, (M, N)."""
+    targets = np.empty_like(samples)
+    weighted = ~table.is_b0
+    if first:
+        for shell in range(len(table.shells)):
+            members = table.shell_index == shell
+            targets[:, members] = samples[:, members].mean(axis=1, keepdims=True)
+    else:
+        turned = table.turned(np.transpose(poses[:, :3, :3], (0, 2, 1)))
+        targets[:, weighted] = _predicted(samples, turned)[:, weighted]
+    mean = samples[:, weighted].mean(axis=1)
+    edges = np.quantile(mean, np.linspace(0.0, 1.0, LEVELS + 1)[1:-1])
+    level = np.searchsorted(edges, mean)
+    for k in np.flatnonzero(~weighted):
+        sums = np.bincount(level, samples[:, k], LEVELS)
+        targets[:, k] = (sums / np.maximum(np.bincount(level, minlength=LEVELS), 1))[level]
+    return targets
+
+
+def _predicted(samples: Floats, table: GradientTable) -> Floats:
+    """Predict every volume from all others by a tensor; beyond its b-values by the shell's mean."""
+    logs = np.log(np.maximum(samples, 1e-3 * max(float(samples.max()), 1e-12)))
+    usable = table.b_values <= B_MAX + B_TOLERANCE
+    design = design_matrix(table)[usable]
+    hat = design @ np.linalg.pinv(design)
+    leverage = np.minimum(np.diag(hat), 0.9)
+    rest = logs[:, usable] - logs[:, usable] @ hat.T
+    out = np.empty_like(logs)
+    out[:, usable] = logs[:, usable] - rest / (1.0 - leverage)
+    for shell in range(len(table.shells)):
+        members = (table.shell_index == shell) & ~usable
+        if members.any():
+            out[:, members] = logs[:, members].mean(axis=1, keepdims=True)
+    return np.asarray(np.exp(np.minimum(out, logs.max())))
+
+
+def _register(
+    volume: Floats, affine: Floats, points: Floats, centre: Floats, target: Floats, pose: Floats, n_steps: int
+) -> Floats:
+    """Refine the pose with which a volume looks like its target, gain and offset free."""
+    for _ in range(n_steps):
+        moved = _moved(points, centre, pose)
+        value, *slope = _at(volume, affine, moved, slopes=True)
+        gradient = np.stack(slope, axis=1)
+        turning = np.cross(moved - centre, gradient)
+        design = np.column_stack([turning, gradient, -target, -np.ones_like(target)])
+        # Voxels that disagree most are edges of what no model says: artefacts and the infarct's rim.
+        scale = design.std(axis=0) + 1e-9
+        start = np.linalg.lstsq(design[:, 6:], -value, rcond=None)[0]
+        rest = value + design[:, 6:] @ start
+        limit = 3.0 * 1.4826 * np.median(np.abs(rest)) + 1e-9
+        weight = np.sqrt(np.minimum(1.0, limit / np.maximum(np.abs(rest), 1e-9)))
+        found = np.linalg.lstsq(design * weight[:, None] / scale, -value * weight, rcond=None)[0] / scale
+        # A step is at most what a head moves between two volumes; more is the linear model's error.
+        step = np.clip(found[:6], [-0.05] * 3 + [-3.0] * 3, [0.05] * 3 + [3.0] * 3)
+        pose = motion_matrix(step) @ pose
+    return pose
