@@ -144,10 +144,11 @@ def steps(monkeypatch):
 
     def segment(prepared, *, settings, folder):
         seen["lesion_settings"] = settings
-        volume = seen["infarct_ml"]
+        volume, lesion = seen["infarct_ml"], save(folder, "lesion", 5)
         return SegmentedVisit(
-            prepared, "auto", "left" if volume else "none", save(folder, "probability", 4), None, None,
-            save(folder, "lesion", 5), volume, volume - 1, volume + 1, ("from segmenting",),
+            prepared, "auto", "left" if volume else "none", save(folder, "probability", 4),
+            lesion, None, lesion, volume, volume - 1, volume + 1, 0.0, volume, None,
+            lesion, lesion, lesion, ("from segmenting",),
         )  # fmt: skip
 
     def normalise(segmented, aligned, *, settings, folder):

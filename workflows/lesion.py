@@ -1,6 +1,8 @@
-"""Infarct of one visit."""
+"""Infarct of one visit, by itself and beside the participant's other visits."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from nipype import Node, Workflow
 
@@ -8,6 +10,7 @@ from mripipe.interfaces.step import step_node
 from mripipe.model.settings import LesionSettings
 from mripipe.model.study import Session
 from mripipe.steps.lesion import segment_visit
+from mripipe.steps.lesion_in_time import segment_in_time
 
 
 def add_lesion(workflow: Workflow, session: Session, prepared: Node, settings: LesionSettings) -> Node:
@@ -15,4 +18,17 @@ def add_lesion(workflow: Workflow, session: Session, prepared: Node, settings: L
     visit = (session.participant_id, session.session_id)
     node = step_node(segment_visit, f"{session.session_id}_segment", visit=visit, settings=settings)
     workflow.connect(prepared, "result", node, "prepared")
+    return node
+
+
+def add_lesion_in_time(
+    workflow: Workflow, session: Session, segmented: Sequence[Node], own: Node, aligned: Node
+) -> Node:
+    """Add the second look at one visit's infarct, after all visits' first and the alignment; return the node."""
+    visit, many = (session.participant_id, session.session_id), {"visits": len(segmented)}
+    node = step_node(segment_in_time, f"{session.session_id}_segment_in_time", visit=visit, many=many)
+    workflow.connect(own, "result", node, "segmented")
+    workflow.connect(aligned, "result", node, "aligned")
+    for number, source in enumerate(segmented, start=1):
+        workflow.connect(source, "result", node, f"visits_{number}")
     return node

@@ -9,7 +9,7 @@ from mripipe.model.study import Subject
 
 from .anatomical import add_anatomy
 from .diffusion import add_diffusion
-from .lesion import add_lesion
+from .lesion import add_lesion, add_lesion_in_time
 from .longitudinal import add_alignment
 from .normalisation import add_measurement, add_normalisation
 from .tracts import add_tracts
@@ -27,7 +27,10 @@ def build_subject(subject: Subject, settings: Settings) -> Workflow:
         return workflow
     aligned = add_alignment(workflow, subject.participant_id, segmented, settings.registration)
     for session, source in zip(sessions, segmented, strict=True):
-        normalised = add_normalisation(workflow, session, source, aligned, settings.registration)
+        final = source
+        if len(segmented) > 1:
+            final = add_lesion_in_time(workflow, session, segmented, source, aligned)
+        normalised = add_normalisation(workflow, session, final, aligned, settings.registration)
         add_measurement(workflow, session, normalised)
         if session.scan("dwi") is not None and not settings.diffusion.skip:
             fitted = add_diffusion(workflow, session, settings.diffusion)

@@ -146,7 +146,7 @@ def agreement(reference: NDArray[Any], test: NDArray[Any], affine: ArrayLike) ->
     n_reference, n_missed = _lesions(first, second)
     n_test, n_false = _lesions(second, first)
     return Agreement(
-        dice=_dice(first, second),
+        dice=dice_coefficient(first, second),
         reference_ml=reference_ml,
         test_ml=test_ml,
         volume_difference_ml=test_ml - reference_ml,
@@ -158,7 +158,7 @@ def agreement(reference: NDArray[Any], test: NDArray[Any], affine: ArrayLike) ->
     )
 
 
-def _dice(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
+def dice_coefficient(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
     """Return Dice; 1 where both are empty."""
     total = np.count_nonzero(first) + np.count_nonzero(second)
     return float(2 * np.count_nonzero(first & second) / total) if total else 1.0

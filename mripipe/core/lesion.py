@@ -1,10 +1,9 @@
-"""Infarct probability from a tissue mixture, the mirrored hemisphere and the neighbourhood.
+"""What each voxel says of an infarct by itself, from a tissue mixture and the mirrored hemisphere.
 
 All arrays lie on one symmetric grid: the template's, brain roughly aligned, so that reversing the first axis
 exchanges the hemispheres. The evidence of a voxel is a log-likelihood ratio. Healthy: a tissue that the
 template, or the mirrored place, expects there. Infarct: gliosis (any intensity that is dark on T1w and
-bright on FLAIR, uniformly) or cavity (CSF where tissue is expected). Neighbours then speak through a
-mean-field iteration.
+bright on FLAIR, uniformly), cavity (CSF where tissue is expected), or a voxel on the edge between the two.
 """
 
 from __future__ import annotations
@@ -14,7 +13,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 from scipy.special import expit
 
-from mripipe.core.tissue import TissueModel, fit_tissues, log_density
+from mripipe.core.healthy import HealthyModel, fit_healthy, mixed_prior
+from mripipe.core.residual_bias import without_shading
 
 Floats = NDArray[np.floating]
 
@@ -28,15 +28,11 @@ LARGEST_EVIDENCE = 4.0
 """One voxel's log-likelihood ratio is cut here: an artefact must not outvote its neighbours."""
 OUTSIDE_TERRITORY_LOG_ODDS = -0.5
 """Added outside the MCA territory: less likely, not impossible."""
-START_MM = 2.5
-"""Evidence averaged over this reach starts the iteration: a sulcus is narrower, an infarct is wider."""
-NEIGHBOUR_MM = 1.5
-NEIGHBOUR_WEIGHT = 4.0
-"""Reach and strength of the neighbours' say."""
 RIM_MM = 2.5
 RIM_CSF = 0.5
 """In the outermost shell of a brain mask at least every second voxel is CSF: the mask's edge is no better."""
-MEAN_FIELD_STEPS = 15
+SHARES = {"gliosis": 0.5, "cavity": 0.4, "both": 0.1}
+"""Of an infarct's voxels, before they are seen; ``both`` lie on the edge between the two."""
 
 
 def tissue_priors(gm: Floats, wm: Floats, csf: Floats) -> Floats:
@@ -47,14 +43,14 @@ def tissue_priors(gm: Floats, wm: Floats, csf: Floats) -> Floats:
     return np.asarray(maps / maps.sum(axis=0), np.float32)
 
 
-def lesion_probability(
+def lesion_log_odds(
     images: Floats,
     kinds: tuple[str, ...],
     brain: NDArray[np.bool_],
     priors: Floats,
     territory: NDArray[np.bool_],
-) -> NDArray[np.float32]:
-    """Return the probability of infarct in each voxel.
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return what each voxel says by itself: the log odds of infarct, and whether it would be cavity.
 
     Parameters
     ----------
@@ -71,19 +67,23 @@ def lesion_probability(
 
     Returns
     -------
-    array (X, Y, Z)
-        0 outside the brain.
+    log_odds : array (X, Y, Z)
+        0 outside the brain and outside the reference image's view.
+    cavity : array (X, Y, Z)
+        Probability that a voxel, if it is infarct, is cavity rather than gliosis; 0 where `log_odds` is.
 
     """
+    images = np.stack([without_shading(image, brain & np.isfinite(image), priors) for image in images])
     covered = brain & np.isfinite(images).all(axis=0)
-    evidence = np.zeros(brain.shape, np.float32)
-    parts = ((covered, images, kinds), (brain & ~covered & np.isfinite(images[0]), images[:1], kinds[:1]))
-    for region, present, names in parts:
+    seen = brain & np.isfinite(images[0])
+    evidence, cavity = np.zeros((2, *brain.shape), np.float32)
+    parts = ((covered, covered, images, kinds), (seen, seen & ~covered, images[:1], kinds[:1]))
+    for fitted, region, present, names in parts:
         if region.any():
-            evidence[region] = _evidence(present, names, region if names == kinds else brain, region, priors)
+            evidence[region], cavity[region] = _evidence(present, names, fitted, region, priors)
     evidence -= _mirrored_evidence(evidence, brain)
-    odds = np.where(territory, 0.0, OUTSIDE_TERRITORY_LOG_ODDS).astype(np.float32)
-    return mean_field(evidence + odds, brain)
+    evidence[seen & ~territory] += OUTSIDE_TERRITORY_LOG_ODDS
+    return evidence, cavity
 
 
 def _evidence(
@@ -92,37 +92,26 @@ def _evidence(
     fitted: NDArray[np.bool_],
     region: NDArray[np.bool_],
     priors: Floats,
-) -> Floats:
-    """Return the log-likelihood ratio, infarct over healthy, of a region's voxels (N,), cut at its limit."""
-    fitted = fitted & np.isfinite(images).all(axis=0)
+) -> tuple[Floats, Floats]:
+    """Return log-likelihood ratios of a region's voxels (N,), infarct over healthy, and cavity's share."""
     values = images[:, fitted].T.astype(np.float64)
-    model = fit_tissues(values[::8], priors[:, fitted].T[::8].astype(np.float64)).with_partial_volume()
-    logs = np.stack([log_density(values, m, c) for m, c in zip(model.means, model.covariances, strict=True)])
+    dark_csf = kinds[0] != "T2w"
+    model = fit_healthy(values[::8], priors[:, fitted].T[::8].astype(np.float64), dark_csf=dark_csf)
+    logs = model.log_densities(values)
     healthy = np.logaddexp.reduce(logs + np.log(_expected_tissue(logs, fitted, priors)), axis=0)
-    ratio = _log_lesion(values, kinds, logs, model) - healthy
-    return np.asarray(np.clip(ratio[region[fitted]], -LARGEST_EVIDENCE, LARGEST_EVIDENCE), np.float32)
+    gliosis = _log_uniform(values, [_gliosis_range(*sequence) for sequence in _sequences(kinds, model)])
+    both = _log_uniform(values, [_infarct_range(*sequence) for sequence in _sequences(kinds, model)])
+    cavity = logs[2] + np.log(SHARES["cavity"])
+    solid = np.logaddexp(gliosis + np.log(SHARES["gliosis"]), both + np.log(SHARES["both"]))
+    ratio = np.clip(np.logaddexp(solid, cavity) - healthy, -LARGEST_EVIDENCE, LARGEST_EVIDENCE)
+    wanted = region[fitted]
+    return ratio[wanted], expit(cavity - solid)[wanted]
 
 
 def _mirrored_evidence(evidence: Floats, brain: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Return the mirrored place's evidence, at least 0: what both sides show speaks less for an infarct."""
     weight = np.maximum(gaussian_filter(brain.astype(np.float32), MIRROR_BLUR_MM), 0.05)
     return np.asarray(np.maximum(gaussian_filter(evidence, MIRROR_BLUR_MM) / weight, 0.0)[::-1] * brain)
-
-
-def mean_field(log_odds: Floats, brain: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Let neighbours agree: the fixed point of P = sigmoid(log odds + weight x mean of their 2P - 1)."""
-    inside = np.maximum(gaussian_filter(brain.astype(np.float32), NEIGHBOUR_MM), 0.05)
-    wide = np.maximum(gaussian_filter(brain.astype(np.float32), START_MM), 0.05)
-    start = gaussian_filter(np.where(brain, log_odds, 0.0).astype(np.float32), START_MM) / wide
-    probability = np.where(brain, expit(NEIGHBOUR_WEIGHT * start), 0.0).astype(np.float32)
-    for _ in range(MEAN_FIELD_STEPS):
-        votes = gaussian_filter(
-            np.where(brain, 2.0 * probability - 1.0, 0.0).astype(np.float32), NEIGHBOUR_MM
-        )
-        probability = np.where(brain, expit(log_odds + NEIGHBOUR_WEIGHT * votes / inside), 0.0).astype(
-            np.float32
-        )
-    return probability
 
 
 def _expected_tissue(logs: Floats, brain: NDArray[np.bool_], priors: Floats) -> Floats:
@@ -134,9 +123,7 @@ def _expected_tissue(logs: Floats, brain: NDArray[np.bool_], priors: Floats) -> 
     prior = priors[:, brain].copy()
     shallow = distance_transform_edt(brain)[brain] <= RIM_MM
     prior[2, shallow] = np.maximum(prior[2, shallow], RIM_CSF)
-    mixed = 2.0 * np.minimum(prior[0], prior[2])
-    four = np.concatenate([prior, mixed[None]])
-    four /= four.sum(axis=0)
+    four = mixed_prior(prior)
     joint = logs + np.log(four)
     posterior = np.exp(joint - joint.max(axis=0))
     posterior /= posterior.sum(axis=0)
@@ -151,23 +138,34 @@ def _expected_tissue(logs: Floats, brain: NDArray[np.bool_], priors: Floats) -> 
     return np.asarray(expected / expected.sum(axis=0))
 
 
-def _log_lesion(values: Floats, kinds: tuple[str, ...], logs: Floats, model: TissueModel) -> Floats:
-    """Return the log density of infarct: gliosis, uniform over its intensities, or cavity, as CSF."""
-    grey, white, csf = model.means[:3]
-    deviation = np.sqrt(np.stack([np.diag(c) for c in model.covariances[:3]]))
-    log_gliosis = np.zeros(len(values))
-    for c, kind in enumerate(kinds):
-        if kind == "T1w":
-            low = csf[c]
-            # A poor fit may leave no room between CSF and grey matter: then a narrow band is all there is.
-            high = max(grey[c] - 0.5 * deviation[0, c], low + 0.5 * deviation[0, c])
-        else:
-            top = grey[c] if kind == "FLAIR" else csf[c]
-            low = max(grey[c], white[c]) + 1.5 * deviation[0, c]
-            high = max(top, low) + 0.8 * abs(grey[c])
-        edge = 0.5 * deviation[0, c]
-        inside = 1.0 / (
-            (1.0 + np.exp(-(values[:, c] - low) / edge)) * (1.0 + np.exp((values[:, c] - high) / edge))
-        )
-        log_gliosis += np.log(inside + 1e-6) - np.log(high - low)
-    return np.asarray(np.logaddexp(log_gliosis + np.log(0.6), logs[2] + np.log(0.4)))
+def _sequences(kinds: tuple[str, ...], model: HealthyModel) -> list[tuple[str, Floats, float]]:
+    """Return each sequence, its means of the tissues, and grey matter's deviation."""
+    deviations = np.sqrt(np.diagonal(model.covariances[0]))
+    return [(kind, model.means[:, c], float(deviations[c])) for c, kind in enumerate(kinds)]
+
+
+def _gliosis_range(kind: str, means: Floats, spread: float) -> tuple[float, float, float]:
+    """Return least and largest intensity of gliosis in one sequence, and how sharp these limits are."""
+    grey, white, csf = (float(mean) for mean in means)
+    if kind == "T1w":
+        # A poor fit may leave no room between CSF and grey matter: then a narrow band is all there is.
+        return csf, max(grey - 0.5 * spread, csf + 0.5 * spread), 0.5 * spread
+    low = max(grey, white) + 1.5 * spread
+    # Nothing is brighter than CSF on T2w; on FLAIR gliosis has no such ceiling.
+    high = max(grey, low) + 0.8 * abs(grey) if kind == "FLAIR" else max(csf, low + spread)
+    return low, high, 0.5 * spread
+
+
+def _infarct_range(kind: str, means: Floats, spread: float) -> tuple[float, float, float]:
+    """Return the range of gliosis, widened to CSF: a voxel may hold any share of cavity."""
+    low, high, edge = _gliosis_range(kind, means, spread)
+    return min(low, float(means[2])), max(high, float(means[2])), edge
+
+
+def _log_uniform(values: Floats, ranges: list[tuple[float, float, float]]) -> Floats:
+    """Return the log density of values (N, C) spread evenly over a range in each sequence."""
+    found = np.zeros(len(values))
+    for c, (low, high, edge) in enumerate(ranges):
+        inside = expit((values[:, c] - low) / edge) * expit((high - values[:, c]) / edge)
+        found += np.log(inside + 1e-6) - np.log(high - low)
+    return found

@@ -2,8 +2,7 @@
 
 Each tissue is a Gaussian over all sequences at once; where it may be comes from template maps, so the fit is
 an expectation-maximisation in which a voxel that no tissue explains loses its weight (Van Leemput et al.
-2001, doi:10.1109/42.938237). Grey matter mixed with CSF is a class of its own: sulci would pass for infarct
-without.
+2001, doi:10.1109/42.938237).
 """
 
 from __future__ import annotations
@@ -32,15 +31,6 @@ class TissueModel:
     covariances: Floats
     """Shape (3, C, C)."""
 
-    def with_partial_volume(self) -> TissueModel:
-        """Return the model with grey matter mixed with CSF as fourth class."""
-        grey, csf = self.means[0], self.means[2]
-        spread = (grey - csf) / 4.0
-        mixed = (self.covariances[0] + self.covariances[2]) / 2.0 + np.outer(spread, spread)
-        return TissueModel(
-            np.vstack([self.means, (grey + csf) / 2.0]), np.concatenate([self.covariances, mixed[None]])
-        )
-
 
 def log_density(values: Floats, mean: Floats, covariance: Floats) -> Floats:
     """Return the log of a Gaussian's density at values (N, C)."""
@@ -66,7 +56,7 @@ def fit_tissues(values: Floats, priors: Floats) -> TissueModel:
     TissueModel
 
     """
-    means, covariances = _first_guess(values, priors)
+    means, covariances = first_guess(values, priors)
     floor = np.diag((LEAST_DEVIATION * np.abs(means[1])) ** 2 + 1e-12)
     for _ in range(ITERATIONS):
         logs = np.stack(
@@ -87,8 +77,8 @@ def fit_tissues(values: Floats, priors: Floats) -> TissueModel:
     return TissueModel(means, covariances + floor)
 
 
-def _first_guess(values: Floats, priors: Floats) -> tuple[Floats, Floats]:
-    """Return medians and robust spreads of the voxels that the template is surest of."""
+def first_guess(values: Floats, priors: Floats) -> tuple[Floats, Floats]:
+    """Return medians (3, C) and robust covariances (3, C, C) of the voxels that the template is surest of."""
     means, covariances = [], []
     for k in range(priors.shape[1]):
         sure = priors[:, k] >= np.quantile(priors[:, k], 0.9)

@@ -44,6 +44,14 @@ class LesionVolumes:
     ventricle_ipsi_ml: float | None = None
     """Lateral ventricle on the lesion's side."""
     ventricle_contra_ml: float | None = None
+    cavity_ml: float | None = None
+    """Part of the lesion that is filled with fluid, native grid."""
+    gliosis_ml: float | None = None
+    """The rest of the lesion."""
+    auto_ml: float | None = None
+    """What the program found by itself, where an expert mask was used."""
+    auto_dice: float | None = None
+    """Overlap of the two."""
 
 
 @dataclass(frozen=True)

@@ -45,8 +45,8 @@ class SegmentedVisit:
     """``left``, ``right``, ``bilateral`` or ``none``."""
     probability: Path
     """Lesion probability, native reference grid (0 or 1 for an expert mask)."""
-    auto_mask: Path | None
-    """What the program found; None where an expert mask made it needless."""
+    auto_mask: Path
+    """What the program found."""
     manual_mask: Path | None
     """The expert mask on the native reference grid."""
     final_mask: Path
@@ -54,6 +54,18 @@ class SegmentedVisit:
     lesion_ml: float
     lesion_ml_lower: float
     lesion_ml_upper: float
+    cavity_ml: float
+    """Part of the lesion that is filled with fluid; the rest is gliosis."""
+    auto_ml: float
+    """What the program found, also where an expert mask is used."""
+    auto_dice: float | None
+    """Overlap of what the program found with the expert mask; None where there is none or both are empty."""
+    cavity: Path
+    """Probability that a lesion voxel is cavity, native reference grid."""
+    log_odds: Path
+    """What each voxel says of an infarct by itself, on the symmetric grid."""
+    native_log_odds: Path
+    """The same on the native reference grid."""
     warnings: tuple[str, ...] = ()
 
 

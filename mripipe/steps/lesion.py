@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,19 +13,23 @@ from scipy.ndimage import distance_transform_edt
 
 from mripipe.atlases.template import load_template
 from mripipe.atlases.territories import mca_mask
+from mripipe.core.agreement import dice_coefficient
 from mripipe.core.border import volume_interval_ml
 from mripipe.core.grid import Volume
 from mripipe.core.itk import matrix_of, to_itk
-from mripipe.core.lesion import lesion_probability, tissue_priors
+from mripipe.core.lesion import lesion_log_odds, tissue_priors
+from mripipe.core.lesion_field import lesion_probability
 from mripipe.core.lesion_select import select_infarct
 from mripipe.core.roughspace import pull_to_template, push_to_native
 from mripipe.core.volumetry import lesion_side, lesion_volume_ml
 from mripipe.model.settings import LesionSettings, Segmenter
 from mripipe.model.stages import PreparedVisit, SegmentedVisit
-from mripipe.steps.load import load_image, load_mask, load_own_mask, load_rough_map, save_image
+from mripipe.steps.load import load_image, load_mask, load_own_mask, load_plain, load_rough_map, save_image
 
 BOX_MARGIN = 5
 """Template voxels around the brain, so that smoothing near its edge sees the outside."""
+NEVER = -100.0
+"""Log odds where no infarct is looked for."""
 SKIN_MM = 1.5
 """Outermost layer of a brain mask, CSF and partial volume, in which no infarct is looked for."""
 BORDER_MM = {"auto": 0.7, "manual": 0.5}
@@ -33,7 +38,7 @@ worse."""
 
 
 def segment_visit(prepared: PreparedVisit, *, settings: LesionSettings, folder: Path) -> SegmentedVisit:
-    """Take the expert's mask, or find the infarct.
+    """Find the infarct, and take the expert's mask in its place where one is given.
 
     Parameters
     ----------
@@ -45,6 +50,7 @@ def segment_visit(prepared: PreparedVisit, *, settings: LesionSettings, folder: 
     Returns
     -------
     SegmentedVisit
+        What the program finds is kept beside an expert's mask, to be compared with it.
 
     Raises
     ------
@@ -53,26 +59,86 @@ def segment_visit(prepared: PreparedVisit, *, settings: LesionSettings, folder: 
 
     """
     reference = load_image(prepared.preproc)
+    found = SEGMENTERS[settings.segmenter](prepared, reference, folder)
     given = prepared.session.lesion_mask
-    if given is not None:
-        mask, probability = _expert_mask(given, prepared, reference)
-    else:
-        mask, probability = SEGMENTERS[settings.segmenter](prepared, reference)
-    source = "auto" if given is None else "manual"
-    lower, upper = volume_interval_ml(mask, reference.affine, border_mm=BORDER_MM[source])
-    final = save_image(folder / "lesion_mask.nii.gz", mask, reference.affine, dtype=np.uint8)
+    if given is None:
+        return describe_infarct(found, found.probability, prepared, reference, folder)
+    drawn = _expert_mask(given, prepared, reference)
+    return describe_infarct(found, drawn, prepared, reference, folder)
+
+
+@dataclass(frozen=True)
+class FoundInfarct:
+    """What a segmenter says of a visit, on the reference's grid, and what it says it from."""
+
+    probability: NDArray[np.float32]
+    cavity: Path
+    """Probability that a voxel of the infarct is cavity, native grid."""
+    log_odds: Path
+    """What each voxel says by itself, on the symmetric grid; `NEVER` where no infarct is looked for."""
+    native_log_odds: Path
+    """The same on the native grid; 0 where no infarct is looked for."""
+
+
+def describe_infarct(
+    found: FoundInfarct,
+    used: NDArray[np.float32],
+    prepared: PreparedVisit,
+    reference: Volume,
+    folder: Path,
+) -> SegmentedVisit:
+    """Measure the infarct that is used, an expert's or the one found, and write it and the one found."""
+    affine = reference.affine
+    mask, auto = used >= 0.5, found.probability >= 0.5
+    manual = prepared.session.lesion_mask is not None
+    lower, upper = volume_interval_ml(mask, affine, border_mm=BORDER_MM["manual" if manual else "auto"])
+    final = save_image(folder / "lesion_mask.nii.gz", mask, affine, dtype=np.uint8)
+    auto_path = save_image(folder / "auto_mask.nii.gz", auto, affine, dtype=np.uint8) if manual else final
     return SegmentedVisit(
         prepared=prepared,
-        source=source,
+        source="manual" if manual else "auto",
         side=_side(mask, reference, prepared),
-        probability=save_image(folder / "lesion_probability.nii.gz", probability, reference.affine),
-        auto_mask=final if given is None else None,
-        manual_mask=final if given is not None else None,
+        probability=save_image(folder / "lesion_probability.nii.gz", used, affine),
+        auto_mask=auto_path,
+        manual_mask=final if manual else None,
         final_mask=final,
-        lesion_ml=lesion_volume_ml(mask, reference.affine),
+        lesion_ml=lesion_volume_ml(mask, affine),
         lesion_ml_lower=lower,
         lesion_ml_upper=upper,
+        cavity_ml=lesion_volume_ml(mask & (load_plain(found.cavity).data >= 0.5), affine),
+        auto_ml=lesion_volume_ml(auto, affine),
+        auto_dice=dice_coefficient(mask, auto) if manual else None,
+        cavity=found.cavity,
+        log_odds=found.log_odds,
+        native_log_odds=found.native_log_odds,
     )
+
+
+def infarct_from_log_odds(
+    log_odds: Volume, prepared: PreparedVisit, reference: Volume, elsewhere: NDArray[np.floating] | None
+) -> NDArray[np.float32]:
+    """Return the infarct's probability on the reference's grid.
+
+    Parameters
+    ----------
+    log_odds : Volume
+        On the symmetric grid; `NEVER` where no infarct is looked for.
+    prepared : PreparedVisit
+    reference : Volume
+    elsewhere : array, shape of the log odds, optional
+        See `mripipe.core.lesion_field.lesion_probability`.
+
+    """
+    rough = load_rough_map(prepared)
+    region = log_odds.data > NEVER / 2
+    probability = lesion_probability(np.where(region, log_odds.data, 0.0), region, elsewhere)
+    # A template voxel of 1 mm^3 is this much of the patient's brain.
+    voxel_ml = abs(float(np.linalg.det(rough.matrix[:3, :3]))) / 1000.0
+    template = load_template()
+    box, affine = _symmetric_box(template.mask, template.affine)
+    kept = select_infarct(probability, _territory()[box], region, voxel_ml=voxel_ml)
+    brain = load_own_mask(prepared.brain_mask)
+    return push_to_native(np.where(kept, probability, 0.0), affine, reference, rough, brain)
 
 
 def read_flair(prepared: PreparedVisit) -> tuple[Volume, NDArray[np.floating]] | None:
@@ -82,9 +148,7 @@ def read_flair(prepared: PreparedVisit) -> tuple[Volume, NDArray[np.floating]] |
     return load_image(prepared.flair), matrix_of(sitk.ReadTransform(str(prepared.flair_to_reference)))
 
 
-def _by_asymmetry(
-    prepared: PreparedVisit, reference: Volume
-) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+def _by_asymmetry(prepared: PreparedVisit, reference: Volume, folder: Path) -> FoundInfarct:
     """Segment on the symmetric template grid and carry the probability back."""
     template, rough = load_template(), load_rough_map(prepared)
     box, affine = _symmetric_box(template.mask, template.affine)
@@ -100,15 +164,24 @@ def _by_asymmetry(
     if flair is not None:
         images.append(pull(*flair, np.nan))
         kinds.append("FLAIR")
-    territory = (mca_mask("left") | mca_mask("right"))[box]
-    priors = tissue_priors(template.gm[box], template.wm[box], template.csf[box])
     region = distance_transform_edt(seen & np.isfinite(images[0])) > SKIN_MM
-    found = lesion_probability(np.stack(images), tuple(kinds), region, priors, territory)
-    # A template voxel of 1 mm^3 is this much of the patient's brain.
-    voxel_ml = abs(float(np.linalg.det(rough.matrix[:3, :3]))) / 1000.0
-    kept = select_infarct(found, territory, region, voxel_ml=voxel_ml)
-    probability = push_to_native(np.where(kept, found, 0.0), affine, reference, rough, brain)
-    return probability >= 0.5, probability
+    priors = tissue_priors(template.gm[box], template.wm[box], template.csf[box])
+    odds, cavity = lesion_log_odds(np.stack(images), tuple(kinds), region, priors, _territory()[box])
+    odds[~region] = 0.0
+    native_cavity, native_odds = (
+        push_to_native(part, affine, reference, rough, brain) for part in (cavity, odds)
+    )
+    odds[~region] = NEVER
+    return FoundInfarct(
+        infarct_from_log_odds(Volume(odds, affine), prepared, reference, None),
+        save_image(folder / "cavity.nii.gz", native_cavity, reference.affine),
+        save_image(folder / "log_odds.nii.gz", odds, affine),
+        save_image(folder / "native_log_odds.nii.gz", native_odds, reference.affine),
+    )
+
+
+def _territory() -> NDArray[np.bool_]:
+    return np.asarray(mca_mask("left") | mca_mask("right"))
 
 
 def _symmetric_box(
@@ -129,15 +202,13 @@ def _symmetric_box(
     return (x, y, z), shifted
 
 
-SEGMENTERS: dict[Segmenter, Callable[..., tuple[NDArray[np.bool_], NDArray[np.float32]]]] = {
+SEGMENTERS: dict[Segmenter, Callable[[PreparedVisit, Volume, Path], FoundInfarct]] = {
     "asymmetry": _by_asymmetry
 }
-"""Each takes a prepared visit and its reference image, and returns mask and probability on its grid."""
+"""Each takes a prepared visit, its reference image and a folder for files."""
 
 
-def _expert_mask(
-    path: Path, prepared: PreparedVisit, reference: Volume
-) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+def _expert_mask(path: Path, prepared: PreparedVisit, reference: Volume) -> NDArray[np.float32]:
     """Return an expert mask on the reference grid; one drawn on the FLAIR is carried as a probability."""
     grids = {prepared.reference_suffix: (reference.shape, reference.affine)}
     flair = read_flair(prepared)
@@ -145,12 +216,11 @@ def _expert_mask(
         grids["FLAIR"] = (flair[0].shape, flair[0].affine)
     loaded = load_mask(path, grids)
     if loaded.grid == prepared.reference_suffix:
-        return loaded.data, loaded.data.astype(np.float32)
+        return loaded.data.astype(np.float32)
     drawn = to_itk(Volume(loaded.data.astype(np.float32), loaded.affine))
     transform = sitk.ReadTransform(str(prepared.flair_to_reference))
     carried = sitk.Resample(drawn, to_itk(reference), transform, sitk.sitkLinear, 0.0)
-    probability = sitk.GetArrayFromImage(carried).transpose(2, 1, 0)
-    return probability >= 0.5, probability
+    return np.asarray(sitk.GetArrayFromImage(carried).transpose(2, 1, 0))
 
 
 def _side(mask: NDArray[np.bool_], reference: Volume, prepared: PreparedVisit) -> str:

@@ -114,6 +114,12 @@ def load_own_mask(path: Path) -> NDArray[np.bool_]:
     return np.asarray(np.asanyarray(nib.Nifti1Image.from_filename(path).dataobj) > 0)
 
 
+def load_plain(path: Path) -> Volume:
+    """Read a map that the program made; it may be the same everywhere."""
+    image = nib.Nifti1Image.from_filename(path)
+    return Volume(np.asarray(image.dataobj, np.float32), np.asarray(image.affine, float))
+
+
 def load_rough_map(prepared: PreparedVisit) -> RoughMap:
     """Read a prepared visit's rough map, MNI mm to native mm."""
     image = nib.Nifti1Image.from_filename(prepared.rough_warp)

@@ -125,6 +125,10 @@ def _volumes(normalised: NormalisedVisit) -> tuple[LesionVolumes, tuple[Territor
         mca_fraction=mca_ml / lesion_ml,
         mca_territory_percent=_territory_percent(mni_mask, side),
         n_components=count_components(mask),
+        cavity_ml=segmented.cavity_ml,
+        gliosis_ml=lesion_ml - segmented.cavity_ml,
+        auto_ml=segmented.auto_ml if segmented.source == "manual" else None,
+        auto_dice=segmented.auto_dice,
     )
     return measured, _territories(inside_ml, mni_mask)
 

@@ -33,7 +33,7 @@ STATUS_LEVELS: Final = {
     "failed": "the visit could not be processed; the report says why",
 }
 
-_DECIMALS: Final = {"_ml": 3, "_ml_lower": 3, "_ml_upper": 3, "_fraction": 4, "_percent": 2}
+_DECIMALS: Final = {"_ml": 3, "_ml_lower": 3, "_ml_upper": 3, "_fraction": 4, "_percent": 2, "_dice": 4}
 
 _VOLUME_COLUMNS: Final[dict[str, dict[str, Any]]] = {
     "participant_id": {"Description": "Coded identity"},
@@ -63,6 +63,10 @@ _VOLUME_COLUMNS: Final[dict[str, dict[str, Any]]] = {
     "ventricle_ipsi_ml": {"Description": "Lateral ventricle on the lesion's side", "Units": "mL"},
     "ventricle_contra_ml": {"Description": "Lateral ventricle on the other side", "Units": "mL"},
     "status": {"Description": "Why values are missing, if any are", "Levels": STATUS_LEVELS},
+    "cavity_ml": {"Description": "Part of the lesion that is filled with fluid, native grid", "Units": "mL"},
+    "gliosis_ml": {"Description": "Lesion without its cavity", "Units": "mL"},
+    "auto_ml": {"Description": "Found by the program where an expert mask is used", "Units": "mL"},
+    "auto_dice": {"Description": "Dice overlap of that with the expert mask"},
 }
 
 _MEASURES: Final = (
@@ -74,6 +78,8 @@ _MEASURES: Final = (
     ("lesion_fraction", "mca_territory", "lesion", "mca_fraction", "1"),
     ("lesioned_percent", "mca_territory", "lesion", "mca_territory_percent", "%"),
     ("lesion_components", "brain", "lesion", "n_components", "count"),
+    ("lesion_cavity_volume", "brain", "lesion", "cavity_ml", "mL"),
+    ("lesion_gliosis_volume", "brain", "lesion", "gliosis_ml", "mL"),
     ("brain_volume", "brain", "both", "brain_ml", "mL"),
     ("ventricle_volume", "lateral_ventricle", "ipsilesional", "ventricle_ipsi_ml", "mL"),
     ("ventricle_volume", "lateral_ventricle", "contralesional", "ventricle_contra_ml", "mL"),
@@ -116,6 +122,8 @@ _MEASUREMENT_COLUMNS: Final[dict[str, dict[str, Any]]] = {
             "lesion_fraction": "share of the lesion that lies inside the region",
             "lesioned_percent": "share of the region, on the lesion's side, that is lesion",
             "lesion_components": "number of 26-connected pieces of the lesion",
+            "lesion_cavity_volume": "part of the lesion that is filled with fluid",
+            "lesion_gliosis_volume": "lesion without its cavity",
             "brain_volume": "volume of the brain, ventricles and lesion included",
             "ventricle_volume": "volume of one lateral ventricle, native grid",
             "territory_lesion_volume": "volume of the lesion inside one side's territory, native grid",

@@ -50,6 +50,7 @@ from mripipe.model.stages import AlignedVisits, NormalisedVisit, PreparedVisit, 
 from mripipe.model.study import Scan, Session
 from mripipe.steps.anatomical import prepare_visit
 from mripipe.steps.lesion import segment_visit
+from mripipe.steps.lesion_in_time import segment_in_time
 from mripipe.steps.load import save_image
 from mripipe.steps.longitudinal import align_visits
 from mripipe.steps.measure import measure_visit
@@ -174,8 +175,15 @@ def run_chain(sessions: list[Session], folder: Path, options: Options, *, alone:
         align_visits, tuple(segmented), settings=settings.registration, folder=folder / "align"
     )
     spent[0].append(taken)
-    for number, visit in enumerate(segmented):
-        here = folder / sessions[number].session_id
+    once = tuple(segmented)
+    for number, session in enumerate(sessions):
+        here = folder / session.session_id
+        if len(once) > 1:
+            segmented[number], taken = run_step(
+                segment_in_time, once[number], once, aligned, folder=here / "segment_in_time"
+            )
+            spent[number].append(taken)
+        visit = segmented[number]
         carried, first = run_step(
             normalise_visit, visit, aligned, settings=settings.registration, folder=here / "normalise"
         )

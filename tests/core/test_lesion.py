@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.special import expit
 
-from mripipe.core.lesion import lesion_probability, mean_field, tissue_priors
+from mripipe.core.lesion import lesion_log_odds, tissue_priors
+from mripipe.core.lesion_field import lesion_probability
 
 SHAPE = (61, 66, 56)
 POINTS = np.moveaxis(np.indices(SHAPE), 0, -1) - (np.array(SHAPE) - 1) / 2
@@ -35,7 +37,8 @@ def images(*kinds: str, lesion: np.ndarray, seed: int = 0) -> np.ndarray:
 
 def probability(pictures: np.ndarray, *kinds: str) -> np.ndarray:
     priors = tissue_priors(*(m.astype(np.float32) for m in (GREY, WHITE, FLUID)))
-    return lesion_probability(pictures, kinds, BRAIN, priors, np.ones(SHAPE, bool))
+    odds, _ = lesion_log_odds(pictures, kinds, BRAIN, priors, np.ones(SHAPE, bool))
+    return lesion_probability(odds, BRAIN)
 
 
 def dice(a: np.ndarray, b: np.ndarray) -> float:
@@ -75,14 +78,19 @@ def test_where_flair_was_not_scanned_the_t1_speaks_alone():
     assert np.mean(found[..., 30:][ball(1)[..., 30:]] > 0.5) > 0.5
 
 
-def test_neighbours_outvote_a_single_voxel_and_keep_a_region():
-    odds = np.full(SHAPE, -1.0, np.float32)
-    odds[30, 33, 28] = 3.0
-    odds[10:25, 25:45, 20:36] = 1.0
-    odds[17, 35, 28] = -3.0
-    found = mean_field(odds, BRAIN)
-    region = np.zeros(SHAPE, bool)
-    region[13:22, 28:42, 23:33] = True
-    assert found[30, 33, 28] < 0.5
-    assert (found[region & BRAIN] > 0.5).all()
-    assert not found[~BRAIN].any()
+def test_cavity_is_told_from_gliosis():
+    hole = BRAIN & ~FLUID & (np.linalg.norm(POINTS - (16.0, 3.0, 2.0), axis=-1) < 5.0)
+    pictures = images("T1w", "FLAIR", lesion=ball(1))
+    pictures[0][hole] -= 10.0
+    pictures[1][hole] -= 145.0
+    priors = tissue_priors(*(m.astype(np.float32) for m in (GREY, WHITE, FLUID)))
+    _, cavity = lesion_log_odds(pictures, ("T1w", "FLAIR"), BRAIN, priors, np.ones(SHAPE, bool))
+    assert np.mean(cavity[hole] > 0.5) > 0.9
+    assert np.mean(cavity[ball(1) & ~hole] > 0.5) < 0.1
+
+
+@pytest.mark.parametrize("side", [-1, 1])
+def test_shading_on_one_side_is_no_infarct(side):
+    pictures = images("T1w", lesion=np.zeros(SHAPE, bool))
+    pictures *= 1.0 - 0.25 * expit(side * POINTS[..., 0] / 6.0)
+    assert np.mean(probability(pictures, "T1w")[BRAIN] > 0.5) < 0.01

@@ -27,20 +27,28 @@ def with_mask(prepared, path):
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.usefixtures("coarse_template")
 def test_expert_mask_is_taken_as_it_is(side, request, tmp_path):
     visit = request.getfixturevalue(f"{side}_visit")
     affine = nib.load(visit.prepared.preproc).affine
     path = save_image(tmp_path / "expert.nii.gz", visit.true["lesion"], affine, dtype=np.uint8)
     found = segment_visit(with_mask(visit.prepared, path), settings=SETTINGS, folder=tmp_path)
-    assert (found.source, found.side, found.auto_mask) == ("manual", side, None)
+    assert (found.source, found.side) == ("manual", side)
     np.testing.assert_array_equal(read(found.final_mask) > 0, visit.true["lesion"])
     assert found.manual_mask == found.final_mask
     assert set(np.unique(read(found.probability))) == {0.0, 1.0}
     assert found.lesion_ml == pytest.approx(visit.true["lesion"].sum() * 0.027)
     wanted = volume_interval_ml(visit.true["lesion"], affine, border_mm=0.5)
     assert (found.lesion_ml_lower, found.lesion_ml_upper) == pytest.approx(wanted)
+    # What the program finds by itself is kept beside it.
+    auto = read(visit.segmented.final_mask)
+    np.testing.assert_array_equal(read(found.auto_mask), auto)
+    assert found.auto_ml == pytest.approx(auto.sum() * 0.027)
+    both = np.count_nonzero((auto > 0) & visit.true["lesion"])
+    assert found.auto_dice == pytest.approx(2 * both / (auto.sum() + visit.true["lesion"].sum()))
 
 
+@pytest.mark.usefixtures("coarse_template")
 def test_expert_mask_drawn_on_the_flair_lands_on_the_reference(right_visit, tmp_path):
     flair = nib.load(right_visit.prepared.flair)
     reference = nib.load(right_visit.prepared.preproc)
@@ -71,5 +79,7 @@ def test_found_infarct_has_the_wider_interval(left_visit):
     found = left_visit.segmented
     mask, affine = read(found.final_mask) > 0, nib.load(found.final_mask).affine
     assert (found.source, found.manual_mask, found.auto_mask) == ("auto", None, found.final_mask)
+    assert found.auto_dice is None
+    assert 0 < found.cavity_ml < found.lesion_ml
     pencil = volume_interval_ml(mask, affine, border_mm=0.5)
     assert found.lesion_ml_upper - found.lesion_ml_lower > pencil[1] - pencil[0]

@@ -72,7 +72,12 @@ def visits(tmp_path_factory) -> tuple[SegmentedVisit, ...]:
             rough_warp=folder / "not_needed_here.nii.gz",
         )
         lesion = paths["lesion"]
-        made.append(SegmentedVisit(prepared, "auto", "right", lesion, lesion, None, lesion, 14.0, 10.0, 20.0))
+        volumes = (14.0, 10.0, 20.0, 2.0, 14.0, None)
+        made.append(
+            SegmentedVisit(
+                prepared, "auto", "right", lesion, lesion, None, lesion, *volumes, lesion, lesion, lesion
+            )
+        )
     return tuple(made)
 
 

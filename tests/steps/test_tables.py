@@ -37,6 +37,10 @@ VOLUME_COLUMNS = [
     "ventricle_ipsi_ml",
     "ventricle_contra_ml",
     "status",
+    "cavity_ml",
+    "gliosis_ml",
+    "auto_ml",
+    "auto_dice",
 ]
 LONG_COLUMNS = [
     "participant_id",
@@ -72,6 +76,10 @@ FULL = LesionVolumes(
     brain_ml=1250.25,
     ventricle_ipsi_ml=21.5,
     ventricle_contra_ml=14.25,
+    cavity_ml=32.0,
+    gliosis_ml=50.125,
+    auto_ml=80.5,
+    auto_dice=0.91239,
 )
 
 
@@ -169,6 +177,10 @@ def test_lesion_volumes_has_the_public_columns_and_fixed_decimals(tmp_path):
         "21.500",
         "14.250",
         "ok",
+        "32.000",
+        "50.125",
+        "80.500",
+        "0.9124",
     ]
 
 
@@ -224,15 +236,17 @@ def test_the_long_table_holds_the_same_numbers(tmp_path):
         ("lesion_fraction", "mca_territory", "right"): ("0.9741", "1"),
         ("lesioned_percent", "mca_territory", "right"): ("31.26", "%"),
         ("lesion_components", "brain", "right"): ("2", "count"),
+        ("lesion_cavity_volume", "brain", "right"): ("32.000", "mL"),
+        ("lesion_gliosis_volume", "brain", "right"): ("50.125", "mL"),
         ("brain_volume", "brain", "bilateral"): ("1250.250", "mL"),
         ("ventricle_volume", "lateral_ventricle", "right"): ("21.500", "mL"),
         ("ventricle_volume", "lateral_ventricle", "left"): ("14.250", "mL"),
     }
     keys = [(r["measure"], r["region"], r["side"]) for r in rows if r["session_id"] == "ses-1"]
-    assert len(keys) == len(set(keys)) == 11 + 7 * 2 * 2 + 6
-    assert {(r["days_from_onset"], r["days_from_infusion"]) for r in rows[:11]} == {("45", "-2.5")}
+    assert len(keys) == len(set(keys)) == 13 + 7 * 2 * 2 + 6
+    assert {(r["days_from_onset"], r["days_from_infusion"]) for r in rows[:13]} == {("45", "-2.5")}
     assert {r["software"] for r in rows} == {f"mripipe {__version__}"}
-    assert {r["qc"] for r in rows[:11]} == {"warning"}
+    assert {r["qc"] for r in rows[:13]} == {"warning"}
 
 
 def test_every_row_says_why_its_value_is_missing(tmp_path):
@@ -258,7 +272,7 @@ def test_every_row_says_why_its_value_is_missing(tmp_path):
 def test_a_failed_visit_has_its_rows(tmp_path):
     write_subject_results(tmp_path, subject(tmp_path))
     rows = [r for r in table(write_tables(tmp_path)[1])[1] if r["session_id"] == "ses-2"]
-    assert len(rows) == 11 + 7 * 2 * 2 + 6
+    assert len(rows) == 13 + 7 * 2 * 2 + 6
     assert {(r["value"], r["status"], r["qc"]) for r in rows} == {("n/a", "failed", "n/a")}
 
 

@@ -41,7 +41,8 @@ def test_no_loose_ends(sessions):
     workflow = build_subject(subject(*sessions), Settings())
     assert loose_ends(workflow) == []
     steps = sorted((node.interface.step, node.interface.visit[1]) for node in workflow._graph.nodes())
-    expected = [(step, session) for step in STEPS for session in sessions] + [("align_visits", None)]
+    wanted = (*STEPS, "segment_in_time") if len(sessions) > 1 else STEPS
+    expected = [(step, session) for step in wanted for session in sessions] + [("align_visits", None)]
     assert steps == sorted(expected, key=str)
 
 
@@ -49,6 +50,8 @@ def test_each_visit_is_wired_to_itself():
     workflow = build_subject(subject("ses-a", "ses-b"), Settings())
     for source, target, data in workflow._graph.edges(data=True):
         if None not in (source.interface.visit[1], target.interface.visit[1]):
+            if any(field.startswith("visits_") for _, field in data["connect"]):
+                continue
             assert source.interface.visit == target.interface.visit, data
     aligned = workflow.get_node("align")
     order = {
@@ -57,6 +60,22 @@ def test_each_visit_is_wired_to_itself():
         for _, field in data["connect"]
     }
     assert order == {"visits_1": "ses-a", "visits_2": "ses-b"}
+
+
+def test_the_second_look_hears_every_visit_and_its_own_apart():
+    workflow = build_subject(subject("ses-a", "ses-b"), Settings())
+    second = workflow.get_node("ses-b_segment_in_time")
+    heard = {
+        field: (source.interface.step, source.interface.visit[1])
+        for source, _, data in workflow._graph.in_edges(second, data=True)
+        for _, field in data["connect"]
+    }
+    assert heard == {
+        "segmented": ("segment_visit", "ses-b"),
+        "visits_1": ("segment_visit", "ses-a"),
+        "visits_2": ("segment_visit", "ses-b"),
+        "aligned": ("align_visits", None),
+    }
 
 
 def test_a_visit_that_cannot_run_is_left_out():
