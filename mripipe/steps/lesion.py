@@ -186,7 +186,7 @@ def _territory() -> NDArray[np.bool_]:
 
 def _symmetric_box(
     mask: NDArray[np.bool_], affine: NDArray[np.floating]
-) -> tuple[tuple[slice, slice, slice], NDArray[np.floating]]:
+) -> tuple[tuple[slice, slice, slice], NDArray[np.float64]]:
     """Return a box around the template's brain, symmetric along the first axis, as slices, and its affine."""
     bounds = []
     for axis in range(3):
