@@ -2,8 +2,9 @@
 
 A weighted volume is compared with the prediction of a tensor fitted to all others (its own part is taken out
 by its leverage), never with b = 0 alone, whose contrast is another one (Andersson and Sotiropoulos 2016,
-doi:10.1016/j.neuroimage.2015.10.019). A volume at b = 0 is compared with the mean b = 0 signal at each level
-of the mean weighted signal. Gauss-Newton steps on a sample of the head's voxels.
+doi:10.1016/j.neuroimage.2015.10.019). A volume at b = 0 is compared with what a polynomial makes of the mean
+and the spread of the weighted signals, which tell the tissues apart. Gauss-Newton steps on a sample of the
+head's voxels.
 """
 
 from __future__ import annotations
@@ -22,11 +23,9 @@ from mripipe.core.tensor import B_MAX, B_TOLERANCE, design_matrix
 Floats = NDArray[np.floating]
 
 SAMPLES = 16000
-SMOOTH_MM = 2.0
-ROUNDS = 3
+SMOOTH_MM = 1.2
 STEPS = (6, 3, 3)
 """Gauss-Newton steps of each round."""
-LEVELS = 24
 STILL_MM = 0.1
 """A volume that moved the head's voxels by less is not interpolated."""
 
@@ -63,7 +62,7 @@ def estimate_motion(
     centre = points.mean(axis=0)
     volumes = [_smooth(data[..., k], affine) for k in range(data.shape[3])]
     poses = np.tile(np.eye(4), (len(volumes), 1, 1))
-    for n_steps in STEPS[:ROUNDS]:
+    for n_steps in STEPS:
         samples = np.stack(
             [_at(v, affine, _moved(points, centre, p))[0] for v, p in zip(volumes, poses, strict=True)], 1
         )
@@ -152,13 +151,28 @@ def _targets(samples: Floats, table: GradientTable, poses: Floats, *, first: boo
     else:
         turned = table.turned(np.transpose(poses[:, :3, :3], (0, 2, 1)))
         targets[:, weighted] = _predicted(samples, turned)[:, weighted]
-    mean = samples[:, weighted].mean(axis=1)
-    edges = np.quantile(mean, np.linspace(0.0, 1.0, LEVELS + 1)[1:-1])
-    level = np.searchsorted(edges, mean)
+    terms = _tissue_terms(samples[:, weighted])
     for k in np.flatnonzero(~weighted):
-        sums = np.bincount(level, samples[:, k], LEVELS)
-        targets[:, k] = (sums / np.maximum(np.bincount(level, minlength=LEVELS), 1))[level]
+        targets[:, k] = terms @ _robust_fit(terms, samples[:, k])
     return targets
+
+
+def _tissue_terms(weighted: Floats) -> Floats:
+    """Return what tells tissues apart in the weighted volumes, (M, 10): powers of their mean and spread."""
+    mean, spread = weighted.mean(axis=1), weighted.std(axis=1)
+    mean, spread = mean / max(float(mean.mean()), 1e-9), spread / max(float(spread.mean()), 1e-9)
+    return np.stack([mean**i * spread**j for i in range(4) for j in range(4 - i)], axis=1)
+
+
+def _robust_fit(design: Floats, value: Floats) -> Floats:
+    """Fit a linear model; voxels far off, as in an infarct, count less."""
+    found = np.linalg.lstsq(design, value, rcond=None)[0]
+    for _ in range(2):
+        rest = value - design @ found
+        limit = 2.0 * 1.4826 * float(np.median(np.abs(rest))) + 1e-9
+        weight = np.sqrt(np.minimum(1.0, limit / np.maximum(np.abs(rest), 1e-9)))
+        found = np.linalg.lstsq(design * weight[:, None], value * weight, rcond=None)[0]
+    return np.asarray(found)
 
 
 def _predicted(samples: Floats, table: GradientTable) -> Floats:

@@ -9,9 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mripipe.bids.files import write_atomic
+from mripipe.core.diffusion_denoise import denoise
 from mripipe.core.diffusion_mask import diffusion_mask
+from mripipe.core.diffusion_motion import estimate_motion, motion_numbers, resample_series, turned_table
+from mripipe.core.gradient_axes import check_axes
 from mripipe.core.gradients import GradientTable, directions_to_fsl
-from mripipe.core.grid import voxel_sizes_mm
+from mripipe.core.grid import voxel_sizes_mm, voxel_to_world
 from mripipe.core.tensor import TensorFit, fit_tensor, tensor_volumes
 from mripipe.core.tensor_maps import main_directions, tensor_maps
 from mripipe.model.diffusion import DiffusionVisit
@@ -20,6 +23,8 @@ from mripipe.model.study import Session
 from mripipe.steps.diffusion_series import Series, load_series
 from mripipe.steps.load import save_image
 
+LEAST_FOR_MOTION = 10
+"""Directions: fewer leave the prediction of one volume from the others to chance."""
 LARGEST_STORED = 32767.0
 """Signals are stored as whole numbers, as scanners do."""
 SMALLEST_SCALE = 1000.0
@@ -79,7 +84,40 @@ def fit_diffusion(session: Session, *, settings: DiffusionSettings, folder: Path
 
 def prepare_series(series: Series, mask: NDArray[np.bool_], settings: DiffusionSettings) -> Prepared:
     """Correct a series as the settings ask for; what is done is told in ``steps``."""
-    return Prepared(series.data, series.table, (), (), series.notes)
+    data, table, steps, motion = series.data, series.table, [], ()
+    warnings = list(series.notes)
+    if settings.denoise:
+        cleaned = denoise(data, mask)
+        data = cleaned.data
+        steps.append(f"denoised: noise of deviation {cleaned.sigma:.3g} removed")
+    if settings.motion and table.n_directions >= LEAST_FOR_MOTION:
+        found = estimate_motion(data, series.affine, table, mask)
+        data, table = resample_series(data, series.affine, found, mask), turned_table(table, found)
+        middle = voxel_to_world(np.argwhere(mask), series.affine).mean(axis=0)
+        motion = motion_numbers(found, middle)
+        steps.append(f"head motion corrected: at most {found.largest_mm.max():.1f} mm, b-vectors turned")
+    steps.append("distortion: not corrected")
+    warnings += _axes_warning(data, table, series, mask)
+    return Prepared(data, table, motion, tuple(steps), tuple(warnings))
+
+
+def _axes_warning(
+    data: NDArray[np.float32], table: GradientTable, series: Series, mask: NDArray[np.bool_]
+) -> list[str]:
+    """Fit a tensor and ask whether its directions make tracts; a wrong table is told, never changed."""
+    chosen = tensor_volumes(table)
+    fit = fit_tensor(data[mask][:, chosen], table.take(chosen))
+    fa = np.zeros(mask.shape)
+    fa[mask] = np.nan_to_num(tensor_maps(fit.elements).fa)
+    directions = np.zeros((*mask.shape, 3))
+    directions[mask] = np.nan_to_num(main_directions(fit.elements))
+    found = check_axes(directions, fa, series.affine)
+    if found.name is None:
+        return []
+    return [
+        f"b-vectors: tracts hold together with {found.name} ({found.best:.2f}, now {found.as_given:.2f});"
+        " nothing was changed, check the bvec file"
+    ]
 
 
 def _mean_weighted(series: Series) -> NDArray[np.float32]:
