@@ -10,12 +10,12 @@ from typing import Final
 from mripipe.errors import RequestError
 from mripipe.model.study import Problem
 
-MASK_ENDINGS: Final = ("label-L_mask", "label-lesion_mask", "label-lesion_roi")
-"""How a lesion mask's name ends, before the extension."""
+MASK_ENDINGS: Final = ("label-L_mask", "label-L_desc-manual_mask", "label-lesion_mask", "label-lesion_roi")
+"""How an expert lesion mask's name ends, before the extension."""
+PROBABILITY_ENDINGS: Final = ("label-L_probseg", "label-lesion_probseg")
+"""How the name of another program's lesion probability ends."""
 
-_MASK = re.compile(
-    rf"(?P<sub>sub-[A-Za-z0-9+]+)_(?P<ses>ses-[A-Za-z0-9+]+)(_.*)?_({'|'.join(MASK_ENDINGS)})\.nii(\.gz)?"
-)
+_START: Final = r"(?P<sub>sub-[A-Za-z0-9+]+)_(?P<ses>ses-[A-Za-z0-9+]+)(_.*)?_"
 _SPACE = re.compile(r"_space-([A-Za-z0-9+]+)_")
 _NATIVE_SPACES: Final = frozenset({"T1w", "T2w", "FLAIR", "orig", "native", "individual"})
 _DEPTH: Final = 3
@@ -30,9 +30,13 @@ def check_derivatives(folders: Sequence[Path]) -> None:
 
 
 def find_masks(
-    folders: Sequence[Path], participant_id: str, session_ids: Sequence[str]
+    folders: Sequence[Path],
+    participant_id: str,
+    session_ids: Sequence[str],
+    *,
+    endings: Sequence[str] = MASK_ENDINGS,
 ) -> tuple[dict[str, Path], tuple[Problem, ...]]:
-    """Find one participant's expert lesion masks.
+    """Find one participant's expert lesion masks, or other programs' lesion probabilities.
 
     A mask whose name gives a space other than that visit's T1w, T2w or FLAIR is passed over where the visit
     has another one; alone it is taken, so that reading it can refuse its grid by name.
@@ -45,6 +49,8 @@ def find_masks(
         ``sub-001``.
     session_ids : sequence of str
         The visits there are.
+    endings : sequence of str
+        `MASK_ENDINGS` or `PROBABILITY_ENDINGS`.
 
     Returns
     -------
@@ -52,10 +58,11 @@ def find_masks(
         ``ses-...`` to mask, and problems: an error for a visit with two masks, which then has none.
 
     """
+    pattern = re.compile(rf"{_START}({'|'.join(endings)})\.nii(\.gz)?")
     found: dict[str, list[Path]] = {}
     for folder in folders:
         for path in walk_files(folder / participant_id, _DEPTH):
-            match = _MASK.fullmatch(path.name)
+            match = pattern.fullmatch(path.name)
             if match is not None and match["sub"] == participant_id:
                 found.setdefault(match["ses"], []).append(path)
     masks: dict[str, Path] = {}

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from mripipe.bids.masks import MASK_ENDINGS, check_derivatives, find_masks
+from mripipe.bids.masks import MASK_ENDINGS, PROBABILITY_ENDINGS, check_derivatives, find_masks
 from mripipe.bids.names import participant_label, session_label
 from mripipe.bids.scans import find_scans
 from mripipe.bids.timeline import (
@@ -127,9 +127,10 @@ def _read_subject(
         problems.append(Problem("warning", text, participant_id, path=folder / "anat"))
     timeline = read_timeline(folder, participant_id, dates or ClinicalDates())
     masks, mask_problems = find_masks(masks_in, participant_id, session_ids)
+    maps, map_problems = find_masks(masks_in, participant_id, session_ids, endings=PROBABILITY_ENDINGS)
     days = {ses: timeline.days.get(ses, Days()) for ses in session_ids}
     ordered, order_problems = order_sessions(participant_id, days)
-    problems += [*timeline.problems, *mask_problems, *order_problems]
+    problems += [*timeline.problems, *mask_problems, *map_problems, *order_problems]
     problems += _listing_problems(participant_id, session_ids, timeline.days)
     found = {ses: _find_scans(root, participant_id, ses) for ses in ordered}
     by_visit: dict[str | None, list[Problem]] = defaultdict(list)
@@ -143,6 +144,7 @@ def _read_subject(
             days_from_onset=days[ses].from_onset,
             days_from_infusion=days[ses].from_infusion,
             lesion_mask=masks.get(ses),
+            external_lesion=maps.get(ses),
             problems=tuple(by_visit[ses]),
         )
         for ses in ordered
@@ -181,7 +183,7 @@ def _check_masks_found(subjects: list[Subject], masks_in: Sequence[Path], proble
     """Warn where derivative folders were given and hold no mask for anyone."""
     visits = [visit for subject in subjects for visit in subject.sessions]
     has_error = any("lesion masks" in p.message for visit in visits for p in visit.problems)
-    if masks_in and not has_error and all(visit.lesion_mask is None for visit in visits):
+    if masks_in and not has_error and not any(v.lesion_mask or v.external_lesion for v in visits):
         names = ", ".join(f"*_{ending}.nii.gz" for ending in MASK_ENDINGS)
         folders = ", ".join(path.name for path in masks_in)
         problems.append(Problem("warning", f"{folders}: no lesion mask found; expected names {names}"))

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args, get_type_hints
 
 from mripipe.errors import RequestError
 
-Segmenter = Literal["asymmetry"]
+Segmenter = Literal["asymmetry", "external"]
 Level = Literal["fast", "standard"]
 
 
@@ -19,7 +19,8 @@ class LesionSettings:
     """How the infarct is found where no expert mask is given."""
 
     segmenter: Segmenter = "asymmetry"
-    """``asymmetry``: both hemispheres compared through the mirrored brain."""
+    """``asymmetry``: both hemispheres compared through the mirrored brain; ``external``: another program's
+    maps."""
 
     def __post_init__(self) -> None:
         _check_choices(self)

@@ -62,9 +62,9 @@ class SegmentedVisit:
     """Overlap of what the program found with the expert mask; None where there is none or both are empty."""
     cavity: Path
     """Probability that a lesion voxel is cavity, native reference grid."""
-    log_odds: Path
-    """What each voxel says of an infarct by itself, on the symmetric grid."""
-    native_log_odds: Path
+    log_odds: Path | None
+    """What each voxel says of an infarct by itself, on the symmetric grid; None from another program."""
+    native_log_odds: Path | None
     """The same on the native reference grid."""
     warnings: tuple[str, ...] = ()
 

@@ -58,6 +58,8 @@ class Session:
     """Days since the first infusion, negative before it; None where it is not known."""
     lesion_mask: Path | None = None
     """Expert lesion mask, if one was given."""
+    external_lesion: Path | None = None
+    """Another program's lesion probability, used where the segmenter is ``external``."""
     problems: tuple[Problem, ...] = ()
     """What is wrong with this visit."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -22,9 +23,20 @@ from mripipe.core.lesion_field import lesion_probability
 from mripipe.core.lesion_select import select_infarct
 from mripipe.core.roughspace import pull_to_template, push_to_native
 from mripipe.core.volumetry import lesion_side, lesion_volume_ml
+from mripipe.errors import InputError
 from mripipe.model.settings import LesionSettings, Segmenter
 from mripipe.model.stages import PreparedVisit, SegmentedVisit
-from mripipe.steps.load import load_image, load_mask, load_own_mask, load_plain, load_rough_map, save_image
+from mripipe.steps.load import (
+    LoadedMask,
+    LoadedProbability,
+    load_image,
+    load_mask,
+    load_own_mask,
+    load_plain,
+    load_probability,
+    load_rough_map,
+    save_image,
+)
 
 BOX_MARGIN = 5
 """Template voxels around the brain, so that smoothing near its edge sees the outside."""
@@ -55,7 +67,8 @@ def segment_visit(prepared: PreparedVisit, *, settings: LesionSettings, folder: 
     Raises
     ------
     InputError
-        An expert mask is empty, or on a grid that is neither the reference's nor the FLAIR's.
+        An expert mask is empty, or a mask or map is on a grid that is neither the reference's nor the
+        FLAIR's; another program's map is missing or holds no probabilities.
 
     """
     reference = load_image(prepared.preproc)
@@ -63,7 +76,7 @@ def segment_visit(prepared: PreparedVisit, *, settings: LesionSettings, folder: 
     given = prepared.session.lesion_mask
     if given is None:
         return describe_infarct(found, found.probability, prepared, reference, folder)
-    drawn = _expert_mask(given, prepared, reference)
+    drawn = _on_reference(load_mask(given, _grids(prepared, reference)), prepared, reference)
     return describe_infarct(found, drawn, prepared, reference, folder)
 
 
@@ -74,9 +87,9 @@ class FoundInfarct:
     probability: NDArray[np.float32]
     cavity: Path
     """Probability that a voxel of the infarct is cavity, native grid."""
-    log_odds: Path
+    log_odds: Path | None
     """What each voxel says by itself, on the symmetric grid; `NEVER` where no infarct is looked for."""
-    native_log_odds: Path
+    native_log_odds: Path | None
     """The same on the native grid; 0 where no infarct is looked for."""
 
 
@@ -180,6 +193,19 @@ def _by_asymmetry(prepared: PreparedVisit, reference: Volume, folder: Path) -> F
     )
 
 
+def _by_another_program(prepared: PreparedVisit, reference: Volume, folder: Path) -> FoundInfarct:
+    """Take another program's probability as it is; what is cavity is still told from the images."""
+    session = prepared.session
+    if session.external_lesion is None:
+        raise InputError(
+            f"{session.participant_id} {session.session_id}: no *_label-L_probseg.nii.gz of another program"
+            " found; give its folder with -d/--derivatives, or choose another segmenter"
+        )
+    loaded = load_probability(session.external_lesion, _grids(prepared, reference))
+    found = _by_asymmetry(prepared, reference, folder)
+    return FoundInfarct(_on_reference(loaded, prepared, reference), found.cavity, None, None)
+
+
 def _territory() -> NDArray[np.bool_]:
     return np.asarray(mca_mask("left") | mca_mask("right"))
 
@@ -203,23 +229,32 @@ def _symmetric_box(
 
 
 SEGMENTERS: dict[Segmenter, Callable[[PreparedVisit, Volume, Path], FoundInfarct]] = {
-    "asymmetry": _by_asymmetry
+    "asymmetry": _by_asymmetry,
+    "external": _by_another_program,
 }
 """Each takes a prepared visit, its reference image and a folder for files."""
 
 
-def _expert_mask(path: Path, prepared: PreparedVisit, reference: Volume) -> NDArray[np.float32]:
-    """Return an expert mask on the reference grid; one drawn on the FLAIR is carried as a probability."""
-    grids = {prepared.reference_suffix: (reference.shape, reference.affine)}
+def _grids(prepared: PreparedVisit, reference: Volume) -> dict[str, tuple[tuple[int, ...], Any]]:
+    """Return the grids that a mask may be drawn on."""
+    grids: dict[str, tuple[tuple[int, ...], Any]] = {
+        prepared.reference_suffix: (reference.shape, reference.affine)
+    }
     flair = read_flair(prepared)
     if flair is not None:
         grids["FLAIR"] = (flair[0].shape, flair[0].affine)
-    loaded = load_mask(path, grids)
-    if loaded.grid == prepared.reference_suffix:
-        return loaded.data.astype(np.float32)
-    drawn = to_itk(Volume(loaded.data.astype(np.float32), loaded.affine))
+    return grids
+
+
+def _on_reference(
+    drawn: LoadedMask | LoadedProbability, prepared: PreparedVisit, reference: Volume
+) -> NDArray[np.float32]:
+    """Return a mask or probability on the reference grid; one on the FLAIR is carried as a probability."""
+    if drawn.grid == prepared.reference_suffix:
+        return drawn.data.astype(np.float32)
+    image = to_itk(Volume(drawn.data.astype(np.float32), drawn.affine))
     transform = sitk.ReadTransform(str(prepared.flair_to_reference))
-    carried = sitk.Resample(drawn, to_itk(reference), transform, sitk.sitkLinear, 0.0)
+    carried = sitk.Resample(image, to_itk(reference), transform, sitk.sitkLinear, 0.0)
     return np.asarray(sitk.GetArrayFromImage(carried).transpose(2, 1, 0))
 
 

@@ -36,7 +36,7 @@ def segment_in_time(
     Returns
     -------
     SegmentedVisit
-        The same where an expert's mask is used, or where there is no other visit.
+        The same where an expert's mask or another program's map is used, or where there is no other visit.
 
     """
     prepared = segmented.prepared
@@ -45,7 +45,7 @@ def segment_in_time(
         (visit for visit in visits if visit.prepared.session.session_id != here),
         key=lambda visit: visit.prepared.session.session_id,
     )
-    if segmented.source == "manual" or not others:
+    if segmented.source == "manual" or segmented.log_odds is None or not others:
         return segmented
     log_odds, reference = load_plain(segmented.log_odds), load_image(prepared.preproc)
     to_visit = dict(zip(aligned.session_ids, map(np.array, aligned.to_visit), strict=True))
@@ -67,8 +67,8 @@ def segment_in_time(
 
 
 def _testimony(visit: SegmentedVisit) -> Volume:
-    """Return a visit's log odds on its native grid; an expert's mask is beyond doubt."""
-    if visit.source == "auto":
+    """Return a visit's log odds on its native grid; a mask from elsewhere is beyond doubt."""
+    if visit.source == "auto" and visit.native_log_odds is not None:
         return load_plain(visit.native_log_odds)
     mask = load_plain(visit.final_mask)
     return Volume(np.where(mask.data > 0, LARGEST_EVIDENCE, -LARGEST_EVIDENCE), mask.affine)

@@ -45,6 +45,18 @@ class LoadedMask:
     """Name of the grid it fits, as given."""
 
 
+@dataclass(frozen=True, eq=False)
+class LoadedProbability:
+    """Another program's lesion probability and the grid it is on."""
+
+    data: NDArray[np.float32]
+    """0 to 1, in the axis order of the grid it fits."""
+    affine: NDArray[np.float64]
+    """That grid's affine, voxel index to RAS+ mm, shape (4, 4)."""
+    grid: str
+    """Name of the grid it fits, as given."""
+
+
 def load_image(path: Path) -> Volume:
     """Read a 3D image in full.
 
@@ -98,13 +110,40 @@ def load_mask(path: Path, grids: Mapping[str, tuple[tuple[int, ...], ArrayLike]]
         are neither whole numbers of 0 or more nor fractions, or no lesion voxel.
 
     """
+    data, affine, name = _on_grid(path, grids)
+    mask = _binary(data, path.name)
+    mask.setflags(write=False)
+    return LoadedMask(mask, affine, name)
+
+
+def load_probability(path: Path, grids: Mapping[str, tuple[tuple[int, ...], ArrayLike]]) -> LoadedProbability:
+    """Read another program's lesion probability, 0 to 1, or its mask; it may be empty. Grids as `load_mask`.
+
+    Raises
+    ------
+    InputError
+        One line that starts with the file's name: unreadable, fits no grid, or values outside 0 to 1.
+
+    """
+    data, affine, name = _on_grid(path, grids)
+    low, high = float(data.min()), float(data.max())
+    if low < 0 or high > 1:
+        raise InputError(
+            f"{path.name}: expected probabilities of 0 to 1, found {low:g} to {high:g}; scale them, or store"
+            " a mask of 0 and 1"
+        )
+    return LoadedProbability(data.astype(np.float32), affine, name)
+
+
+def _on_grid(
+    path: Path, grids: Mapping[str, tuple[tuple[int, ...], ArrayLike]]
+) -> tuple[NDArray[np.float32], NDArray[np.float64], str]:
+    """Read a map in the order of the grid that it fits; return that grid's affine and name too."""
     header, data = _read(path)
     for name, (shape, affine) in grids.items():
         ordered, ordered_affine = reorient(data, header.affine, codes=axis_codes(affine))
         if same_grid(ordered.shape, ordered_affine, shape, affine):
-            mask = _binary(ordered, path.name)
-            mask.setflags(write=False)
-            return LoadedMask(mask, check_affine(affine), name)
+            return ordered, check_affine(affine), name
     misfits = "; ".join(_misfit(header, name, *grid) for name, grid in grids.items())
     raise InputError(f"{path.name}: mask on another grid ({misfits}); draw or resample it on one of these")
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mripipe.bids.masks import check_derivatives, find_masks
+from mripipe.bids.masks import PROBABILITY_ENDINGS, check_derivatives, find_masks
 from mripipe.errors import RequestError
 
 SESSIONS = ["ses-a", "ses-b"]
@@ -28,6 +28,7 @@ def put(tmp_path):
         "sub-1_ses-a_label-lesion_roi.nii.gz",
         "sub-1_ses-a_space-FLAIR_label-L_mask.nii.gz",
         "sub-1_ses-a_T1w_label-L_mask.nii.gz",
+        "sub-1_ses-a_label-L_desc-manual_mask.nii.gz",
     ],
 )
 def test_public_names_are_found(tmp_path, put, folder, name):
@@ -51,6 +52,14 @@ def test_public_names_are_found(tmp_path, put, folder, name):
 def test_other_names_are_not_masks(tmp_path, put, name):
     put(f"sub-1/ses-a/{name}")
     assert find_masks([tmp_path], "sub-1", SESSIONS) == ({}, ())
+
+
+@pytest.mark.parametrize("label", ["L", "lesion"])
+def test_probabilities_of_other_programs_are_found_apart_from_masks(tmp_path, put, label):
+    path = put(f"sub-1/ses-a/sub-1_ses-a_label-{label}_probseg.nii.gz")
+    mask = put("sub-1/ses-a/sub-1_ses-a_label-L_mask.nii.gz")
+    assert find_masks([tmp_path], "sub-1", SESSIONS) == ({"ses-a": mask}, ())
+    assert find_masks([tmp_path], "sub-1", SESSIONS, endings=PROBABILITY_ENDINGS) == ({"ses-a": path}, ())
 
 
 def test_two_masks_of_a_visit_are_an_error_that_names_both(tmp_path, put):

@@ -34,9 +34,9 @@ def test_tables_are_the_inverse_of_asdict():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[nosuch]\n", "unknown table: 'nosuch'; known: lesion, registration"),
+        ("[nosuch]\n", "unknown table: 'nosuch'; known: diffusion, lesion, registration"),
         ("[lesion]\nspeed = 1\n", r"unknown key in \[lesion\]: 'speed'; known: segmenter"),
-        ('[lesion]\nsegmenter = "magic"\n', "segmenter must be one of asymmetry; got 'magic'"),
+        ('[lesion]\nsegmenter = "magic"\n', "segmenter must be one of asymmetry, external; got 'magic'"),
         ("[lesion]\nsegmenter = [1]\n", r"got \[1\]"),
         ("registration = 3\n", r"'registration' must be a table such as \[registration\], got 3"),
         ("[lesion\n", "not a readable TOML file"),

@@ -13,6 +13,7 @@ from mripipe.core.border import volume_interval_ml
 from mripipe.errors import InputError
 from mripipe.model.settings import LesionSettings
 from mripipe.steps.lesion import segment_visit
+from mripipe.steps.lesion_in_time import segment_in_time
 from mripipe.steps.load import save_image
 
 SETTINGS = LesionSettings()
@@ -83,3 +84,29 @@ def test_found_infarct_has_the_wider_interval(left_visit):
     assert 0 < found.cavity_ml < found.lesion_ml
     pencil = volume_interval_ml(mask, affine, border_mm=0.5)
     assert found.lesion_ml_upper - found.lesion_ml_lower > pencil[1] - pencil[0]
+
+
+def external(prepared, path):
+    return replace(prepared, session=replace(prepared.session, external_lesion=path))
+
+
+@pytest.mark.usefixtures("coarse_template")
+def test_another_programs_map_is_taken_as_it_is(left_visit, tmp_path):
+    truth = left_visit.true["lesion"]
+    affine = nib.load(left_visit.prepared.preproc).affine
+    path = save_image(tmp_path / "p.nii.gz", np.where(truth, 0.8, 0.3), affine)
+    prepared = external(left_visit.prepared, path)
+    found = segment_visit(prepared, settings=LesionSettings(segmenter="external"), folder=tmp_path)
+    np.testing.assert_array_equal(read(found.final_mask) > 0, truth)
+    np.testing.assert_allclose(read(found.probability)[truth], 0.8, atol=1e-6)
+    assert (found.source, found.side, found.log_odds) == ("auto", "left", None)
+    assert 0 < found.cavity_ml < found.lesion_ml
+    # No other visit may change what the other program said.
+    assert segment_in_time(found, (found, left_visit.segmented), left_visit.aligned, folder=tmp_path) is found
+
+
+def test_another_programs_map_that_is_not_there_is_asked_for(left_visit, tmp_path):
+    with pytest.raises(
+        InputError, match=r"sub-001 ses-a: no \*_label-L_probseg\.nii\.gz .* -d/--derivatives"
+    ):
+        segment_visit(left_visit.prepared, settings=LesionSettings(segmenter="external"), folder=tmp_path)

@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from mripipe.core.grid import axis_codes, reorient, voxel_to_world
 from mripipe.errors import InputError, ProcessingError
-from mripipe.steps.load import load_image, load_mask, save_image
+from mripipe.steps.load import load_image, load_mask, load_probability, save_image
 
 SHAPE = (10, 11, 12)
 OBLIQUE = np.eye(4)
@@ -186,6 +186,21 @@ def test_labels_are_united_and_low_probability_is_outside(put):
 def test_unfit_mask_values_are_refused(put, values, what):
     with pytest.raises(InputError, match=rf"^x\.nii\.gz: .*{what}"):
         load_mask(put(values), GRIDS)
+
+
+def test_a_probability_is_taken_in_the_grids_order_and_may_be_empty(put):
+    values = np.linspace(0.0, 1.0, MASK.size).reshape(MASK.shape).astype(np.float32)
+    found = load_probability(put(values), GRIDS)
+    np.testing.assert_allclose(found.data, values, atol=1e-6)
+    assert found.grid == load_mask(put(MASK), GRIDS).grid
+    assert not load_probability(put(np.zeros(MASK.shape, np.float32)), GRIDS).data.any()
+
+
+@pytest.mark.parametrize("values", [np.linspace(-0.5, 1, MASK.size), np.linspace(0, 100, MASK.size)])
+def test_what_is_no_probability_is_refused(put, values):
+    path = put(values.reshape(MASK.shape).astype(np.float32))
+    with pytest.raises(InputError, match=r"expected probabilities of 0 to 1, found (-0\.5 to 1|0 to 100)"):
+        load_probability(path, GRIDS)
 
 
 @pytest.mark.parametrize("name", ["x.nii", "x.nii.gz"])
