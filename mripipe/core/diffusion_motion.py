@@ -2,9 +2,8 @@
 
 A weighted volume is compared with the prediction of a tensor fitted to all others (its own part is taken out
 by its leverage), never with b = 0 alone, whose contrast is another one (Andersson and Sotiropoulos 2016,
-doi:10.1016/j.neuroimage.2015.10.019). A volume at b = 0 is compared with what a polynomial makes of the mean
-and the spread of the weighted signals, which tell the tissues apart. Gauss-Newton steps on a sample of the
-head's voxels.
+doi:10.1016/j.neuroimage.2015.10.019), by Gauss-Newton steps on a sample of the head's voxels. Volumes at
+b = 0 are registered to the first of them, and that one to the weighted ones' mean by mutual information.
 """
 
 from __future__ import annotations
@@ -15,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, map_coordinates
 
+from mripipe.core.coregistration import register_sequence
 from mripipe.core.gradients import GradientTable
-from mripipe.core.grid import voxel_sizes_mm
+from mripipe.core.grid import Volume, voxel_sizes_mm
 from mripipe.core.rigid import motion_matrix
 from mripipe.core.tensor import B_MAX, B_TOLERANCE, design_matrix
 
@@ -60,6 +60,25 @@ def estimate_motion(
     """
     points = _sample_points(mask, affine)
     centre = points.mean(axis=0)
+    weighted, plain = np.flatnonzero(~table.is_b0), np.flatnonzero(table.is_b0)
+    matrices = np.tile(np.eye(4), (data.shape[3], 1, 1))
+    matrices[weighted] = _weighted_poses(data[..., weighted], affine, table.take(weighted), points, centre)
+    if len(plain):
+        mean = _aligned_mean(data[..., weighted], affine, matrices[weighted], mask)
+        first = Volume(np.ascontiguousarray(data[..., plain[0]]), affine)
+        # Mutual information: no contrast of the one tells that of the other.
+        link = register_sequence(first, mask, Volume(mean, affine), np.eye(4))
+        matrices[weighted] = matrices[weighted] @ link
+        matrices[plain] = _plain_poses(data[..., plain], affine, points, centre)
+    matrices = matrices @ np.linalg.inv(matrices[0])
+    apart = [np.linalg.norm(_apply(points, matrix) - points, axis=1).max() for matrix in matrices]
+    return SeriesMotion(matrices, np.array(apart))
+
+
+def _weighted_poses(
+    data: NDArray[np.float32], affine: Floats, table: GradientTable, points: Floats, centre: Floats
+) -> NDArray[np.float64]:
+    """Register weighted volumes to what the others predict; from their common space to each, (N, 4, 4)."""
     volumes = [_smooth(data[..., k], affine) for k in range(data.shape[3])]
     poses = np.tile(np.eye(4), (len(volumes), 1, 1))
     for n_steps in STEPS:
@@ -69,12 +88,40 @@ def estimate_motion(
         targets = _targets(samples, table, poses, first=n_steps == STEPS[0])
         for k, volume in enumerate(volumes):
             poses[k] = _register(volume, affine, points, centre, targets[:, k], poses[k], n_steps)
+    return _about_origin(poses, centre)
+
+
+def _plain_poses(
+    data: NDArray[np.float32], affine: Floats, points: Floats, centre: Floats
+) -> NDArray[np.float64]:
+    """Register volumes at b = 0 to the first of them, (N, 4, 4)."""
+    poses = np.tile(np.eye(4), (data.shape[3], 1, 1))
+    target = _at(_smooth(data[..., 0], affine), affine, points)[0]
+    for k in range(1, len(poses)):
+        volume = _smooth(data[..., k], affine)
+        poses[k] = _register(volume, affine, points, centre, target, poses[k], sum(STEPS))
+    return _about_origin(poses, centre)
+
+
+def _about_origin(poses: Floats, centre: Floats) -> NDArray[np.float64]:
     shift = np.eye(4)
     shift[:3, 3] = centre
-    world = shift @ poses @ np.linalg.inv(shift)
-    matrices = world @ np.linalg.inv(world[0])
-    apart = [np.linalg.norm(_apply(points, matrix) - points, axis=1).max() for matrix in matrices]
-    return SeriesMotion(matrices, np.array(apart))
+    return np.asarray(shift @ poses @ np.linalg.inv(shift))
+
+
+def _aligned_mean(
+    data: NDArray[np.float32], affine: Floats, matrices: Floats, mask: NDArray[np.bool_]
+) -> NDArray[np.float32]:
+    """Return the mean of the weighted volumes in their common space; outside the mask as they are."""
+    points = _apply(np.argwhere(mask), affine)
+    inverse = np.linalg.inv(affine)
+    total = np.zeros(len(points))
+    for k, matrix in enumerate(matrices):
+        where = _apply(_apply(points, matrix), inverse)
+        total += map_coordinates(data[..., k], where.T, order=1, mode="nearest")
+    mean = data.mean(axis=3)
+    mean[mask] = total / len(matrices)
+    return mean
 
 
 def resample_series(
@@ -141,38 +188,14 @@ def _moved(points: Floats, centre: Floats, pose: Floats) -> Floats:
 
 
 def _targets(samples: Floats, table: GradientTable, poses: Floats, *, first: bool) -> Floats:
-    """Return what each volume should look like at the points, (M, N)."""
-    targets = np.empty_like(samples)
-    weighted = ~table.is_b0
+    """Return what each weighted volume should look like at the points, (M, N)."""
     if first:
+        targets = np.empty_like(samples)
         for shell in range(len(table.shells)):
             members = table.shell_index == shell
             targets[:, members] = samples[:, members].mean(axis=1, keepdims=True)
-    else:
-        turned = table.turned(np.transpose(poses[:, :3, :3], (0, 2, 1)))
-        targets[:, weighted] = _predicted(samples, turned)[:, weighted]
-    terms = _tissue_terms(samples[:, weighted])
-    for k in np.flatnonzero(~weighted):
-        targets[:, k] = terms @ _robust_fit(terms, samples[:, k])
-    return targets
-
-
-def _tissue_terms(weighted: Floats) -> Floats:
-    """Return what tells tissues apart in the weighted volumes, (M, 10): powers of their mean and spread."""
-    mean, spread = weighted.mean(axis=1), weighted.std(axis=1)
-    mean, spread = mean / max(float(mean.mean()), 1e-9), spread / max(float(spread.mean()), 1e-9)
-    return np.stack([mean**i * spread**j for i in range(4) for j in range(4 - i)], axis=1)
-
-
-def _robust_fit(design: Floats, value: Floats) -> Floats:
-    """Fit a linear model; voxels far off, as in an infarct, count less."""
-    found = np.linalg.lstsq(design, value, rcond=None)[0]
-    for _ in range(2):
-        rest = value - design @ found
-        limit = 2.0 * 1.4826 * float(np.median(np.abs(rest))) + 1e-9
-        weight = np.sqrt(np.minimum(1.0, limit / np.maximum(np.abs(rest), 1e-9)))
-        found = np.linalg.lstsq(design * weight[:, None], value * weight, rcond=None)[0]
-    return np.asarray(found)
+        return targets
+    return _predicted(samples, table.turned(np.transpose(poses[:, :3, :3], (0, 2, 1))))
 
 
 def _predicted(samples: Floats, table: GradientTable) -> Floats:
