@@ -18,12 +18,16 @@ if TYPE_CHECKING:
     from mripipe.api import (
         LesionResult,
         SessionResult,
+        TensorResult,
+        TractValue,
         agreement,
+        fit_tensor,
         lesion_volume,
         process_session,
         process_subject,
         read_study,
         segment_lesion,
+        tract_metrics,
     )
 
 __version__ = "0.1.0"
@@ -32,12 +36,16 @@ __all__ = [
     "LesionResult",
     "SessionResult",
     "__version__",
+    "TensorResult",
+    "TractValue",
     "agreement",
+    "fit_tensor",
     "lesion_volume",
     "process_session",
     "process_subject",
     "read_study",
     "segment_lesion",
+    "tract_metrics",
 ]
 
 

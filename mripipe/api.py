@@ -16,11 +16,18 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, cast, ove
 import nibabel as nib
 import numpy as np
 import SimpleITK as sitk
+from numpy.typing import NDArray
 
 from mripipe.bids.reader import read_study
 from mripipe.core.agreement import Agreement, SetAgreement, agreement_over
+from mripipe.core.gradients import GradientTable, directions_from_fsl
+from mripipe.core.grid import axis_codes, reorient, same_grid
+from mripipe.core.tensor import fit_tensor as fit_tensor_elements
+from mripipe.core.tensor import tensor_volumes
+from mripipe.core.tensor_maps import main_directions, tensor_maps
+from mripipe.core.tract_measures import weighted_mean
 from mripipe.core.volumetry import lesion_volume_ml
-from mripipe.errors import RequestError
+from mripipe.errors import InputError, RequestError
 from mripipe.model.results import (
     LesionVolumes,
     NormalisationQuality,
@@ -43,6 +50,10 @@ if TYPE_CHECKING:
     from mripipe.model.stages import SegmentedVisit
 
 __all__ = [
+    "TensorResult",
+    "TractValue",
+    "fit_tensor",
+    "tract_metrics",
     "LesionResult",
     "SessionResult",
     "VolumeInterval",
@@ -369,6 +380,187 @@ def _as_path(image: Image, folder: Path, name: str) -> Path:
     if isinstance(image, (str, os.PathLike)):
         return Path(image).expanduser().absolute()
     raise RequestError(f"{name}: expected a path or a nibabel NIfTI image, got {type(image).__name__}")
+
+
+@dataclass(frozen=True, eq=False)
+class TensorResult:
+    """Maps of the diffusion tensor, on the series' grid; 0 outside the mask."""
+
+    fa: nib.Nifti1Image
+    """Fractional anisotropy, 0 to 1 (X, Y, Z)."""
+    md: nib.Nifti1Image
+    """Mean diffusivity in mm^2/s (X, Y, Z), as are ad and rd."""
+    ad: nib.Nifti1Image
+    rd: nib.Nifti1Image
+    direction: nib.Nifti1Image
+    """Main direction along RAS+ axes (X, Y, Z, 3)."""
+
+
+@dataclass(frozen=True)
+class TractValue:
+    """One tract in one map."""
+
+    status: Literal["ok", "truncated_by_lesion", "not_covered"]
+    mean: float | None
+    """Weighted by the tract's probability, lesion left out; None unless the status is ok."""
+    mean_with_lesion: float | None
+    n_voxels: int
+    """Voxels with a probability of 1/2 or more that are not lesion."""
+    lesion_fraction: float | None
+    """Share of the tract that is lesion."""
+
+
+def fit_tensor(
+    dwi: Image,
+    b_values: Sequence[float] | NDArray[np.floating],
+    vectors: Sequence[Sequence[float]] | NDArray[np.floating],
+    *,
+    mask: Image | None = None,
+) -> TensorResult:
+    """Fit a diffusion tensor by weighted least squares to the volumes with b up to 1500 s/mm^2.
+
+    Parameters
+    ----------
+    dwi : path or nibabel image
+        Series (X, Y, Z, N), taken as it is: nothing is corrected.
+    b_values : array (N,)
+        s/mm^2.
+    vectors : array (3, N)
+        As in a bvec file.
+    mask : path or nibabel image, optional
+        On the series' grid; everywhere where not given.
+
+    Raises
+    ------
+    RequestError
+        It is neither a path nor a NIfTI image.
+    InputError
+        Shapes do not fit, or the directions fix no tensor.
+
+    Examples
+    --------
+    >>> import mripipe, nibabel as nib, numpy as np
+    >>> vectors = np.array([[0, 1, 0, 0, .7071, .7071, 0], [0, 0, 1, 0, .7071, 0, .7071],
+    ...                     [0, 0, 0, 1, 0, .7071, .7071]])
+    >>> b = np.array([0] + [1000] * 6)
+    >>> signal = 900 * np.exp(-b * (0.0003 + 0.0012 * vectors[2] ** 2))
+    >>> series = nib.Nifti1Image(np.tile(signal, (2, 2, 2, 1)).astype(np.float32), np.diag([2, 2, 2, 1]))
+    >>> maps = mripipe.fit_tensor(series, b, vectors)
+    >>> round(float(maps.fa.get_fdata()[0, 0, 0]), 2), round(float(maps.md.get_fdata()[0, 0, 0]) * 1e3, 2)
+    (0.77, 0.7)
+
+    """
+    image = _loaded(dwi, "dwi")
+    data = np.asarray(image.dataobj, np.float32)
+    if data.ndim != 4:
+        raise InputError(f"{_shown(dwi, 'dwi')}: expected several volumes (4D), found shape {data.shape}")
+    table = GradientTable(np.asarray(b_values, float), directions_from_fsl(vectors, image.affine))
+    if table.b_values.size != data.shape[3]:
+        raise InputError(
+            f"{_shown(dwi, 'dwi')}: {data.shape[3]} volumes, found {table.b_values.size} b-values; give one each"
+        )
+    inside = np.ones(data.shape[:3], bool) if mask is None else _same_grid_data(mask, "mask", image) > 0
+    chosen = tensor_volumes(table)
+    elements = fit_tensor_elements(data[inside][:, chosen], table.take(chosen)).elements
+    maps = tensor_maps(elements)
+
+    def spread(values: NDArray[np.floating]) -> nib.Nifti1Image:
+        whole = np.zeros((*inside.shape, *values.shape[1:]), np.float32)
+        whole[inside] = np.nan_to_num(values)
+        return nib.Nifti1Image(whole, image.affine)
+
+    return TensorResult(
+        spread(maps.fa), spread(maps.md), spread(maps.ad), spread(maps.rd), spread(main_directions(elements))
+    )
+
+
+def tract_metrics(
+    image: Image, tracts: Mapping[str, Image], *, lesion_mask: Image | None = None
+) -> dict[str, TractValue]:
+    """Measure tracts in a map, such as FA, on one grid; nothing is resampled.
+
+    Parameters
+    ----------
+    image : path or nibabel image
+        Map (X, Y, Z); values that are not finite are left out.
+    tracts : mapping of name to path or nibabel image
+        Probability of each tract, 0 to 1, or its mask.
+    lesion_mask : path or nibabel image, optional
+
+    Returns
+    -------
+    dict
+        By name. A tract without voxels is ``not_covered``, one of which less than a tenth lies outside the
+        lesion ``truncated_by_lesion``; both have no mean.
+
+    Raises
+    ------
+    RequestError
+        Something is neither a path nor a NIfTI image.
+    InputError
+        A grid differs from the map's.
+
+    Examples
+    --------
+    >>> import mripipe, nibabel as nib, numpy as np
+    >>> fa = nib.Nifti1Image(np.array([[[0.6, 0.4, 0.1]]], np.float32), np.eye(4))
+    >>> cst = nib.Nifti1Image(np.array([[[1.0, 1.0, 1.0]]], np.float32), np.eye(4))
+    >>> lesion = nib.Nifti1Image(np.array([[[0, 0, 1]]], np.uint8), np.eye(4))
+    >>> found = mripipe.tract_metrics(fa, {"CST": cst}, lesion_mask=lesion)["CST"]
+    >>> round(found.mean, 3), round(found.mean_with_lesion, 3), found.n_voxels
+    (0.5, 0.367, 2)
+
+    """
+    reference = _loaded(image, "image")
+    values = np.asarray(reference.dataobj, float)
+    lesion = np.zeros(values.shape, bool)
+    if lesion_mask is not None:
+        lesion = _same_grid_data(lesion_mask, "lesion_mask", reference) >= 0.5
+    return {
+        name: _tract_value(values, np.clip(_same_grid_data(tract, name, reference), 0.0, 1.0), lesion)
+        for name, tract in tracts.items()
+    }
+
+
+def _tract_value(
+    values: NDArray[np.floating], weights: NDArray[np.floating], lesion: NDArray[np.bool_]
+) -> TractValue:
+    everything, kept = weights.ravel(), np.where(lesion, 0.0, weights).ravel()
+    total = float(everything.sum())
+    if total <= 0:
+        return TractValue("not_covered", None, None, 0, None)
+    share = 1.0 - float(kept.sum()) / total
+    n_voxels = int(np.count_nonzero(kept >= 0.5))
+    inside, whole = (weighted_mean(values.ravel(), w).value for w in (kept, everything))
+    if share > 0.9 or inside is None:
+        return TractValue("truncated_by_lesion", None, whole, n_voxels, share)
+    return TractValue("ok", inside, whole, n_voxels, share)
+
+
+def _shown(image: Image, name: str) -> str:
+    return name if isinstance(image, nib.Nifti1Image) else Path(image).name
+
+
+def _loaded(image: Image, name: str) -> nib.Nifti1Image:
+    """Return an image with its values not read yet."""
+    if isinstance(image, nib.Nifti1Image):
+        return image
+    if not isinstance(image, (str, os.PathLike)):
+        raise RequestError(f"{name}: expected a path or a nibabel NIfTI image, got {type(image).__name__}")
+    try:
+        return cast(nib.Nifti1Image, nib.load(Path(image)))
+    except (OSError, nib.filebasedimages.ImageFileError) as error:
+        raise InputError(f"{Path(image).name}: cannot be read ({error}); give a NIfTI image") from error
+
+
+def _same_grid_data(image: Image, name: str, reference: nib.Nifti1Image) -> NDArray[np.floating]:
+    """Return the values of an image in the axis order of another's grid."""
+    found = _loaded(image, name)
+    shape = reference.shape[:3]
+    data, affine = reorient(np.asarray(found.dataobj, float), found.affine, codes=axis_codes(reference.affine))
+    if not same_grid(data.shape, affine, shape, reference.affine):
+        raise InputError(f"{_shown(image, name)}: lies on another grid than the map; resample it onto that")
+    return data
 
 
 def _session(folder: Path, images: Mapping[str, Image | None], lesion_mask: Image | None) -> Session:

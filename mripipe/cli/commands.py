@@ -129,6 +129,8 @@ def atlas(given: Namespace) -> bool:
 
 def _settings(given: Namespace) -> Settings:
     settings = read_settings(given.config) if given.config else Settings()
+    if given.skip_dwi:
+        settings = replace(settings, diffusion=replace(settings.diffusion, skip=True))
     if given.segmenter:
         settings = replace(settings, lesion=replace(settings.lesion, segmenter=given.segmenter))
     if given.level:
