@@ -19,6 +19,8 @@ from tests.phantoms import image, patient
 
 ZOOMS_MM = (3.0, 3.0, 3.0)
 UNSAFE = ("sub-<b>x", "sub-..")
+TELLING = ("treatment_arm", "quagga", "zebra")
+"""Name and values of the column that tells the arm."""
 
 
 def header(**fields):
@@ -95,6 +97,10 @@ def t1w(root, session):
     return path
 
 
+def t1w_of_sound(root):
+    return next((root / "sub-1" / "ses-sound" / "anat").glob("*_T1w.nii.gz"))
+
+
 def mask(root, session):
     path = root / "sub-1" / f"ses-{session}" / "anat" / f"sub-1_ses-{session}_label-L_mask.nii.gz"
     path.parent.mkdir(parents=True)
@@ -122,8 +128,14 @@ def study(tmp_path_factory):
     for name in UNSAFE:
         (bids / name / "ses-a").mkdir(parents=True)
     listed = ["sound", *FAULTS, *MASK_FAULTS, "twice", "twice"]
-    table = "".join(f"ses-{name}\t{10 + day}\n" for day, name in enumerate(listed))
-    (bids / "sub-1" / "sub-1_sessions.tsv").write_text(f"session_id\tdays_from_onset\n{table}")
+    table = "".join(f"ses-{name}\t{10 + day}\tzebra\n" for day, name in enumerate(listed))
+    (bids / "sub-1" / "sub-1_sessions.tsv").write_text(f"session_id\tdays_from_onset\ttreatment_arm\n{table}")
+    (bids / "participants.tsv").write_text("participant_id\tage\ttreatment_arm\nsub-1\t63\tquagga\n")
+    (bids / "phenotype").mkdir()
+    scores = "participant_id\tsession_id\tmrs\ttreatment_arm\nsub-1\tses-sound\t4\tquagga\n"
+    (bids / "phenotype" / "scores.tsv").write_text(scores)
+    sidecar = t1w_of_sound(bids).with_name("sub-1_ses-sound_T1w.json")
+    sidecar.write_text('{"MagneticFieldStrength": 3, "treatment_arm": "zebra"}')
     return root
 
 
@@ -184,6 +196,19 @@ def test_the_report_says_what_failed(ended):
     for session, (_, text) in FAULTS.items():
         assert f"sub-1_ses-{session}_T1w.nii.gz" in page
         assert text in page
+
+
+def test_the_arm_is_in_no_byte_that_either_level_writes(study, ended, capfd):
+    assert main(["run", str(study / "bids"), str(ended.out), "group"]) in (0, 1)
+    said = " ".join([*ended.lines, *capfd.readouterr()])
+    files = [path for path in ended.out.rglob("*") if path.is_file()]
+    assert {"sub-1.html", "group.html", "measurements.tsv"} <= {path.name for path in files}
+    for word in TELLING:
+        assert word not in said
+        for path in files:
+            content = path.read_bytes()
+            plain = gzip.decompress(content) if path.suffix == ".gz" else content
+            assert word.encode() not in plain, path
 
 
 @pytest.mark.parametrize("name", UNSAFE)
