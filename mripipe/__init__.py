@@ -35,9 +35,9 @@ __version__ = "0.1.0"
 __all__ = [
     "LesionResult",
     "SessionResult",
-    "__version__",
     "TensorResult",
     "TractValue",
+    "__version__",
     "agreement",
     "fit_tensor",
     "lesion_volume",

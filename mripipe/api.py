@@ -50,19 +50,19 @@ if TYPE_CHECKING:
     from mripipe.model.stages import SegmentedVisit
 
 __all__ = [
-    "TensorResult",
-    "TractValue",
-    "fit_tensor",
-    "tract_metrics",
     "LesionResult",
     "SessionResult",
+    "TensorResult",
+    "TractValue",
     "VolumeInterval",
     "agreement",
+    "fit_tensor",
     "lesion_volume",
     "process_session",
     "process_subject",
     "read_study",
     "segment_lesion",
+    "tract_metrics",
 ]
 
 Image: TypeAlias = str | os.PathLike[str] | nib.Nifti1Image
@@ -457,7 +457,7 @@ def fit_tensor(
     table = GradientTable(np.asarray(b_values, float), directions_from_fsl(vectors, image.affine))
     if table.b_values.size != data.shape[3]:
         raise InputError(
-            f"{_shown(dwi, 'dwi')}: {data.shape[3]} volumes, found {table.b_values.size} b-values; give one each"
+            f"{_shown(dwi, 'dwi')}: {data.shape[3]} volumes, {table.b_values.size} b-values; give one each"
         )
     inside = np.ones(data.shape[:3], bool) if mask is None else _same_grid_data(mask, "mask", image) > 0
     chosen = tensor_volumes(table)
@@ -557,7 +557,9 @@ def _same_grid_data(image: Image, name: str, reference: nib.Nifti1Image) -> NDAr
     """Return the values of an image in the axis order of another's grid."""
     found = _loaded(image, name)
     shape = reference.shape[:3]
-    data, affine = reorient(np.asarray(found.dataobj, float), found.affine, codes=axis_codes(reference.affine))
+    data, affine = reorient(
+        np.asarray(found.dataobj, float), found.affine, codes=axis_codes(reference.affine)
+    )
     if not same_grid(data.shape, affine, shape, reference.affine):
         raise InputError(f"{_shown(image, name)}: lies on another grid than the map; resample it onto that")
     return data
