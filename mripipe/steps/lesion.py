@@ -44,6 +44,8 @@ NEVER = -100.0
 """Log odds where no infarct is looked for."""
 SKIN_MM = 1.5
 """Outermost layer of a brain mask, CSF and partial volume, in which no infarct is looked for."""
+LEAST_SEEN = 0.1
+"""Share of the brain that a FLAIR must show for tissues to be fitted in it."""
 BORDER_MM = {"auto": 0.7, "manual": 0.5}
 """Uncertainty of the border: half a millimetre is what a reader's pencil is good for; a program does a little
 worse."""
@@ -173,11 +175,13 @@ def _by_asymmetry(prepared: PreparedVisit, reference: Volume, folder: Path) -> F
 
     seen = pull(Volume(brain.astype(np.float32), reference.affine), np.eye(4), 0.0) >= 0.5
     images, kinds = [pull(reference, np.eye(4), np.nan)], [prepared.reference_suffix]
+    region = distance_transform_edt(seen & np.isfinite(images[0])) > SKIN_MM
     flair = read_flair(prepared)
     if flair is not None:
-        images.append(pull(*flair, np.nan))
-        kinds.append("FLAIR")
-    region = distance_transform_edt(seen & np.isfinite(images[0])) > SKIN_MM
+        second = pull(*flair, np.nan)
+        if np.isfinite(second[region]).mean() >= LEAST_SEEN:
+            images.append(second)
+            kinds.append("FLAIR")
     priors = tissue_priors(template.gm[box], template.wm[box], template.csf[box])
     odds, cavity = lesion_log_odds(np.stack(images), tuple(kinds), region, priors, _territory()[box])
     odds[~region] = 0.0

@@ -110,3 +110,20 @@ def test_another_programs_map_that_is_not_there_is_asked_for(left_visit, tmp_pat
         InputError, match=r"sub-001 ses-a: no \*_label-L_probseg\.nii\.gz .* -d/--derivatives"
     ):
         segment_visit(left_visit.prepared, settings=LesionSettings(segmenter="external"), folder=tmp_path)
+
+
+@pytest.mark.usefixtures("coarse_template")
+def test_a_flair_of_next_to_nothing_of_the_brain_is_left_out(right_visit, tmp_path):
+    whole = nib.load(right_visit.prepared.flair)
+    data = np.asarray(whole.dataobj, np.float32)
+    moved = whole.affine.copy()
+    moved[2, 3] += 150.0
+    few = save_image(tmp_path / "few.nii.gz", data, moved)
+    prepared = replace(right_visit.prepared, flair=few)
+    alone = replace(prepared, flair=None, flair_to_reference=None)
+    folders = [tmp_path / "few", tmp_path / "alone"]
+    for folder in folders:
+        folder.mkdir()
+    found = segment_visit(prepared, settings=SETTINGS, folder=folders[0])
+    bare = segment_visit(alone, settings=SETTINGS, folder=folders[1])
+    np.testing.assert_array_equal(read(found.final_mask), read(bare.final_mask))
