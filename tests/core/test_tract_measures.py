@@ -1,0 +1,76 @@
+import numpy as np
+import pytest
+from scipy.spatial import KDTree
+
+from mripipe.core.tract_coherence import FLOOR, along_tract, both_sides, rotation_between
+from mripipe.core.tract_measures import (
+    asymmetry,
+    matched_means,
+    profile,
+    slice_weights,
+    weighted_mean,
+)
+
+
+def test_a_mean_of_nothing_is_none():
+    assert weighted_mean(np.array([1.0]), np.array([0.0])).value is None
+    assert weighted_mean(np.array([np.nan]), np.array([1.0])).value is None
+
+
+def test_both_ratios():
+    assert asymmetry(0.4, 0.5) == (pytest.approx(0.8), pytest.approx(1 / 9))
+
+
+def test_matched_means_forget_the_piece_that_the_lesion_took():
+    # FA rises along the tract and is the same on both sides; the lesion takes the lower half.
+    position = np.linspace(0.0, 1.0, 200)
+    fa = 0.3 + 0.4 * position
+    kept = (position > 0.5).astype(float)
+    plain = weighted_mean(fa, kept).value / weighted_mean(fa, np.ones(200)).value
+    first, second = matched_means((fa, kept, position), (fa, np.ones(200), position))
+    assert plain > 1.15
+    assert first / second == pytest.approx(1.0, abs=0.01)
+
+
+def test_no_shared_piece_gives_nothing():
+    low, high = np.array([0.1]), np.array([0.9])
+    one = np.ones(1)
+    assert matched_means((one, one, low), (one, one, high)) is None
+
+
+def test_a_profile_follows_the_values_and_leaves_gaps():
+    position = np.repeat(np.linspace(0, 0.6, 500), 3)
+    found = profile(position * 2, np.ones(1500), position)
+    middle = (np.arange(100) + 0.5) / 100
+    np.testing.assert_allclose(found[5:55], 2 * middle[5:55], atol=0.01)
+    assert np.isnan(found[70:]).all()
+
+
+def test_a_narrow_section_weighs_more():
+    z = np.array([4, 4, 4, 4, 5, 5])
+    assert slice_weights(np.ones(6), z).tolist() == [1, 1, 1, 1, 2, 2]
+
+
+def test_the_rotation_between_spaces_is_found_under_scaling():
+    angle = 0.4
+    turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+    points = np.random.default_rng(0).normal(size=(50, 3)) * 40
+    np.testing.assert_allclose(rotation_between(points, points @ (1.1 * turn).T + 5), turn, atol=1e-9)
+
+
+def test_low_anisotropy_has_no_direction():
+    way = np.array([[0, 0, 1.0], [0, 0, -1.0]])
+    assert along_tract(way, np.abs(way), np.array([0.1, 0.5])).tolist() == [0.0, 1.0]
+
+
+def test_both_sides_are_weighted_alike():
+    points = np.array([[x, y, z] for x in (-10, -8, 8, 10) for y in range(4) for z in range(6)], float)
+    left, right = points[:, 0] < 0, points[:, 0] > 0
+    tree = KDTree(points)
+    # Diffusion follows the tract on the right alone: on the left it has degenerated.
+    own_left, own_right = np.zeros(len(points)), right.astype(float)
+    here = both_sides(tree, points[left], own_left, own_right)
+    there = both_sides(tree, points[right], own_right, own_left)
+    np.testing.assert_allclose(np.sort(here), np.sort(there))
+    assert here.min() > 0.5
+    assert both_sides(tree, points[left], own_left, None).max() == pytest.approx(FLOOR)
