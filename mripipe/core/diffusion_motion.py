@@ -41,7 +41,7 @@ class SeriesMotion:
 
 
 def estimate_motion(
-    data: NDArray[np.float32], affine: Floats, table: GradientTable, mask: NDArray[np.bool_]
+    data: NDArray[np.float32], affine: NDArray[np.float64], table: GradientTable, mask: NDArray[np.bool_]
 ) -> SeriesMotion:
     """Find the rigid motion of every volume.
 
@@ -58,6 +58,7 @@ def estimate_motion(
     SeriesMotion
 
     """
+    affine = np.asarray(affine, np.float64)
     points = _sample_points(mask, affine)
     centre = points.mean(axis=0)
     weighted, plain = np.flatnonzero(~table.is_b0), np.flatnonzero(table.is_b0)
@@ -113,13 +114,13 @@ def _aligned_mean(
     data: NDArray[np.float32], affine: Floats, matrices: Floats, mask: NDArray[np.bool_]
 ) -> NDArray[np.float32]:
     """Return the mean of the weighted volumes in their common space; outside the mask as they are."""
-    points = _apply(np.argwhere(mask), affine)
+    points = _apply(np.argwhere(mask).astype(np.float64), affine)
     inverse = np.linalg.inv(affine)
     total = np.zeros(len(points))
     for k, matrix in enumerate(matrices):
         where = _apply(_apply(points, matrix), inverse)
         total += map_coordinates(data[..., k], where.T, order=1, mode="nearest")
-    mean = data.mean(axis=3)
+    mean = np.asarray(data.mean(axis=3), np.float32)
     mean[mask] = total / len(matrices)
     return mean
 

@@ -202,4 +202,4 @@ def _border_mm(
 def _soft(border_mm: Floats) -> Floats:
     """Fall from 1 to 0 across the border, smoothly."""
     t = np.clip(0.5 - border_mm / SOFT_MM, 0.0, 1.0)
-    return t * t * (3.0 - 2.0 * t)
+    return np.asarray(t * t * (3.0 - 2.0 * t))

@@ -84,7 +84,9 @@ def fit_diffusion(session: Session, *, settings: DiffusionSettings, folder: Path
 
 def prepare_series(series: Series, mask: NDArray[np.bool_], settings: DiffusionSettings) -> Prepared:
     """Correct a series as the settings ask for; what is done is told in ``steps``."""
-    data, table, steps, motion = series.data, series.table, [], ()
+    data, table = series.data, series.table
+    steps: list[str] = []
+    motion: tuple[tuple[float, ...], ...] = ()
     warnings = list(series.notes)
     if settings.denoise:
         cleaned = denoise(data, mask)

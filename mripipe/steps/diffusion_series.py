@@ -79,6 +79,9 @@ def load_series(session: Session) -> Series:
             notes.append(f"{run.name}: lies on another grid than {first.name}; left out")
     if len(joined) > 1:
         notes.append(f"{len(joined)} runs joined: {', '.join(run.name for run in joined)}")
+    encodings = {run.phase_encoding for run in joined if run.phase_encoding is not None}
+    if len(encodings) > 1:
+        notes.append(f"runs of phase encoding {', '.join(sorted(encodings))} joined: distortion differs")
     sizes = [run.data.shape[3] for run in joined]
     return Series(
         data=np.concatenate(_on_one_scale(joined), axis=3) if len(joined) > 1 else first.data,
@@ -170,7 +173,7 @@ def _on_one_scale(runs: Sequence[_Run]) -> list[NDArray[np.float32]]:
     for run, mean in zip(runs, means, strict=True):
         factor = 1.0
         if mean is not None and means[0] is not None:
-            head = means[0] > np.percentile(means[0], 80.0)
+            head = means[0] >= np.percentile(means[0], 80.0)
             factor = float(np.median(means[0][head]) / max(float(np.median(mean[head])), 1e-6))
         scaled.append(run.data * np.float32(factor))
     return scaled

@@ -1,0 +1,279 @@
+"""From a series on disk to maps and tracts: storage, companions, field of view, lesions that take a tract."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from mripipe.core.gradients import directions_to_fsl
+from mripipe.core.grid import reorient
+from mripipe.core.itk import affine_transform
+from mripipe.core.phantom_diffusion import even_gradients
+from mripipe.errors import InputError
+from mripipe.model.diffusion import TractMetrics
+from mripipe.model.settings import DiffusionSettings
+from mripipe.model.stages import NormalisedVisit, PreparedVisit, SegmentedVisit
+from mripipe.model.study import Scan, Session
+from mripipe.steps import diffusion_place, tracts
+from mripipe.steps.diffusion import fit_diffusion
+from mripipe.steps.diffusion_series import load_series
+from mripipe.steps.load import load_image, save_image
+from mripipe.steps.tracts import measure_tracts, tracts_without_diffusion
+from mripipe.steps.transforms import write_transform
+
+PLAIN = DiffusionSettings(denoise=False, motion=False)
+RAS = np.array([[3.0, 0, 0, -72.0], [0, 3.0, 0, -105.0], [0, 0, 3.0, -60.0], [0, 0, 0, 1.0]])
+SHAPE = (49, 60, 50)
+
+
+def anatomy():
+    """MNI mm of every voxel, a brain, and FA that is lower on the left."""
+    points = np.argwhere(np.ones(SHAPE, bool)) @ RAS[:3, :3].T + RAS[:3, 3]
+    x, y, z = points.T
+    brain = (x / 68) ** 2 + ((y + 18) / 85) ** 2 + ((z - 10) / 66) ** 2 < 1
+    return points, brain, np.where(x < 0, 0.7, 1.0)
+
+
+def series(gradients, ratio=True):
+    points, brain, share = anatomy()
+    data = np.zeros((len(points), gradients.b_values.size))
+    for k, (b, g) in enumerate(zip(gradients.b_values, gradients.directions, strict=True)):
+        spread = 1.2e-3 * (share if ratio else 1.0)
+        data[:, k] = 800 * np.exp(-b * (0.8e-3 - spread / 3 + spread * g[2] ** 2))
+    return np.where(brain[:, None], data, 0.0).reshape(*SHAPE, -1)
+
+
+def write(folder, codes="RAS", n=20, data=None, **changes):
+    """Write a series with its companions in some storage; return its session."""
+    folder.mkdir(exist_ok=True)
+    gradients = even_gradients(n)
+    whole = series(gradients) if data is None else data
+    stored, affine = reorient(whole, RAS, codes=codes)
+    vectors = directions_to_fsl(gradients.directions, affine)
+    b = changes.get("b", gradients.b_values)
+    vectors = changes.get("vectors", vectors)
+    path = save_image(folder / "dwi.nii.gz", stored, affine)
+    bval, bvec = folder / "dwi.bval", folder / "dwi.bvec"
+    bval.write_text(" ".join(f"{value:g}" for value in b) + "\n")
+    bvec.write_text("\n".join(" ".join(f"{v:.7f}" for v in row) for row in vectors) + "\n")
+    return Session("sub-1", "ses-a", (Scan(path, "dwi", None, bval, bvec),))
+
+
+def normalised(folder, lesion=None):
+    """Write a visit whose native space is MNI itself."""
+    points, brain, _ = anatomy()
+    picture = np.where(brain, 100.0 + points[:, 2], 0.0).reshape(SHAPE)
+    mask = np.zeros(SHAPE, bool) if lesion is None else lesion
+    image = save_image(folder / "t1.nii.gz", picture, RAS)
+    head = save_image(folder / "brain.nii.gz", brain.reshape(SHAPE), RAS, dtype=np.uint8)
+    drawn = save_image(folder / "lesion.nii.gz", mask, RAS, dtype=np.uint8)
+    still = write_transform(affine_transform(np.eye(4)), folder / "still.h5")
+    prepared = object.__new__(PreparedVisit)
+    object.__setattr__(prepared, "preproc", image)
+    object.__setattr__(prepared, "brain_mask", head)
+    segmented = object.__new__(SegmentedVisit)
+    object.__setattr__(segmented, "prepared", prepared)
+    object.__setattr__(segmented, "final_mask", drawn)
+    visit = object.__new__(NormalisedVisit)
+    for name, value in (("segmented", segmented), ("to_mni", still), ("from_mni", still)):
+        object.__setattr__(visit, name, value)
+    object.__setattr__(visit, "mni_lesion_mask", drawn)
+    return visit
+
+
+@pytest.fixture(autouse=True)
+def in_place(monkeypatch):
+    """Leave the images where they are, and out the lesion loads, which need the template's grid."""
+    monkeypatch.setattr(diffusion_place, "register_sequence", lambda *_, **__: np.eye(4))
+    monkeypatch.setattr(tracts, "_lesion_loads", lambda *_: {})
+
+
+def box(low, high):
+    points, _, _ = anatomy()
+    return np.all((points > low) & (points < high), axis=1).reshape(SHAPE)
+
+
+def measured(tmp_path, codes="RAS", lesion=None, **options):
+    folder = tmp_path / codes
+    session = write(folder, codes, **options)
+    fitted = fit_diffusion(session, settings=PLAIN, folder=folder)
+    return measure_tracts(fitted, normalised(folder, lesion), folder=folder)
+
+
+def row(result, tract="CST", segment="whole", side="left") -> TractMetrics:
+    return next(r for r in result.metrics if (r.tract, r.segment, r.side) == (tract, segment, side))
+
+
+SMALL = box((-38, -30, 18), (-22, 10, 30))
+
+
+def test_storage_changes_no_number_and_sides_stay(tmp_path):
+    one, two, three = (measured(tmp_path, codes, SMALL) for codes in ("RAS", "LAS", "PSR"))
+    for other in (two, three):
+        for a, b in zip(one.metrics, other.metrics, strict=True):
+            assert (a.tract, a.segment, a.side, a.hemisphere, a.status) == (
+                b.tract, b.segment, b.side, b.hemisphere, b.status,
+            )  # fmt: skip
+            if a.fa is not None:
+                assert b.fa == pytest.approx(a.fa, abs=2e-4)
+    left, right = row(one), row(one, side="right")
+    assert (left.hemisphere, right.hemisphere) == ("ipsilesional", "contralesional")
+    assert left.fa < 0.8 * right.fa
+    asymmetry = next(a for a in one.asymmetry if (a.tract, a.segment) == ("CST", "whole"))
+    assert asymmetry.rfa == pytest.approx(left.fa / right.fa)
+    assert asymmetry.fa_asymmetry == pytest.approx((right.fa - left.fa) / (right.fa + left.fa))
+
+
+def test_units_and_the_lesion_left_out(tmp_path):
+    gradients = even_gradients(20)
+    data = series(gradients)
+    water = 900 * np.exp(-gradients.b_values * 3e-3)
+    data[SMALL] = water
+    result = measured(tmp_path, lesion=SMALL, data=data)
+    left = row(result)
+    assert left.md == pytest.approx(0.8, abs=0.02)
+    assert left.md_with_lesion > left.md + 0.02
+    assert left.fa_with_lesion < left.fa
+    assert 0.02 < left.lesion_fraction < 0.5
+
+
+def test_a_tract_inside_the_lesion_has_no_value(tmp_path):
+    result = measured(tmp_path, lesion=box((-75, -110, -60), (-1, 75, 90)))
+    left = row(result)
+    assert (left.status, left.fa, left.lesion_fraction) == (
+        "truncated_by_lesion",
+        None,
+        pytest.approx(1, abs=0.1),
+    )
+    assert next(a for a in result.asymmetry if a.tract == "CST").status == "truncated_by_lesion"
+    assert row(result, side="right").status == "ok"
+
+
+def test_a_segment_out_of_view_is_not_covered(tmp_path):
+    data = series(even_gradients(20))
+    data[:, :, :12] = 0.0
+    pons = row(measured(tmp_path, lesion=SMALL, data=data), segment="rostral_pons")
+    assert (pons.status, pons.fa) == ("not_covered", None)
+    assert pons.coverage < 0.5
+
+
+def test_twelve_directions_give_maps_but_no_tract(tmp_path):
+    result = measured(tmp_path, lesion=SMALL, n=12)
+    assert result.fa is not None
+    assert (row(result).status, row(result).fa) == ("low_quality", None)
+    assert "12 directions" in result.warnings[-1]
+
+
+def test_without_a_lesion_no_side_is_the_lesions(tmp_path):
+    result = measured(tmp_path)
+    assert row(result).hemisphere is None
+    assert row(result).fa is not None
+    assert {a.status for a in result.asymmetry} == {"no_lesion_found"}
+
+
+def test_profiles_mark_the_lesion(tmp_path):
+    result = measured(tmp_path, lesion=SMALL)
+    left, right = (
+        next(p for p in result.profiles if (p.tract, p.side) == ("CST", s)) for s in ("left", "right")
+    )
+    assert len(left.fa) == len(left.lesion) == 100
+    assert any(left.lesion)
+    assert not any(right.lesion)
+
+
+def test_rows_without_diffusion_are_those_of_a_measured_visit(tmp_path):
+    places = [(r.tract, r.segment, r.side) for r in measured(tmp_path, lesion=SMALL).metrics]
+    empty = tracts_without_diffusion("missing_input", "no bval")
+    assert [(r.tract, r.segment, r.side) for r in empty.metrics] == places
+    assert {r.fa for r in empty.metrics} == {None}
+    assert empty.warnings == ("no bval",)
+
+
+def test_derived_volumes_are_dropped_and_named(tmp_path):
+    gradients = even_gradients(20)
+    session = write(tmp_path)
+    vectors = np.loadtxt(session.scans[0].bvec)
+    vectors[:, [5, 9]] = 0.0
+    found = load_series(write(tmp_path, vectors=vectors))
+    assert found.data.shape[3] == found.table.b_values.size == gradients.b_values.size - 2
+    assert "5, 9" in found.notes[0]
+
+
+def test_runs_are_joined_on_one_scale(tmp_path):
+    one = write(tmp_path / "one")
+    two = write(tmp_path / "two", data=2.5 * series(even_gradients(20)))
+    sidecar = tmp_path / "two.json"
+    sidecar.write_text(json.dumps({"PhaseEncodingDirection": "j-"}))
+    scans = (one.scans[0], replace(two.scans[0], sidecar=sidecar))
+    found = load_series(replace(one, scans=scans))
+    assert found.run.tolist() == [0] * 21 + [1] * 21
+    assert found.phase_encoding == (None, "j-")
+    np.testing.assert_allclose(found.data[..., 3], found.data[..., 24], rtol=1e-4)
+
+
+def test_opposite_phase_encoding_is_told(tmp_path):
+    session = write(tmp_path)
+    scans = []
+    for way in ("j", "j-"):
+        sidecar = tmp_path / f"{way}.json"
+        sidecar.write_text(json.dumps({"PhaseEncodingDirection": way}))
+        scans.append(replace(session.scans[0], sidecar=sidecar))
+    found = load_series(replace(session, scans=tuple(scans)))
+    assert any("phase encoding j, j-" in note for note in found.notes)
+
+
+def test_a_run_on_another_grid_is_left_out(tmp_path):
+    one, two = write(tmp_path / "one"), write(tmp_path / "two", codes="LAS")
+    found = load_series(replace(one, scans=(one.scans[0], two.scans[0])))
+    assert set(found.run) == {0}
+    assert "another grid" in found.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: replace(s, bval=None), "no bval file"),
+        (lambda s: replace(s, bvec=None), "no bvec file"),
+    ],
+)
+def test_missing_gradients_are_named(tmp_path, change, message):
+    session = write(tmp_path)
+    with pytest.raises(InputError, match=message):
+        load_series(replace(session, scans=(change(session.scans[0]),)))
+
+
+def test_unfit_series_are_refused(tmp_path):
+    session = write(tmp_path)
+    scan = session.scans[0]
+    with pytest.raises(InputError, match="no diffusion series"):
+        load_series(replace(session, scans=()))
+    scan.bval.write_text("0 1000\n")
+    with pytest.raises(InputError, match="1 x 21 numbers"):
+        load_series(session)
+    scan.bval.write_text("0 b\n")
+    with pytest.raises(InputError, match="cannot be read as numbers"):
+        load_series(session)
+    save_image(scan.path, np.ones((9, 9, 9)), RAS)
+    with pytest.raises(InputError, match="4D"):
+        load_series(session)
+    save_image(scan.path, np.ones((9, 9, 9, 2)), RAS)
+    with pytest.raises(InputError, match="empty image"):
+        load_series(session)
+
+
+def test_a_wrong_number_of_negative_b_is_told_with_the_name(tmp_path):
+    b = even_gradients(20).b_values.copy()
+    b[3] = -5
+    with pytest.raises(InputError, match=r"dwi.nii.gz: gradient table"):
+        load_series(write(tmp_path, b=b))
+
+
+def test_preparation_is_told(tmp_path):
+    session = write(tmp_path)
+    fitted = fit_diffusion(session, settings=DiffusionSettings(motion=False), folder=tmp_path)
+    assert fitted.steps[0].startswith("denoised")
+    assert fitted.motion == ()
+    assert load_image(fitted.fa).data.max() <= 1.0
