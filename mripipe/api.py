@@ -178,7 +178,9 @@ def process_session(
         folder = Path(name)
         session = _session(folder, {"T1w": t1w, "T2w": t2w, "FLAIR": flair}, lesion_mask)
         segmented = segment_visit(
-            prepare_visit(session, folder=folder), settings=chosen.lesion, folder=folder
+            prepare_visit(session, lesion_mask=session.lesion_mask, folder=folder),
+            settings=chosen.lesion,
+            folder=folder,
         )
         aligned = align_visits((segmented,), settings=chosen.registration, folder=folder)
         normalised = normalise_visit(segmented, aligned, settings=chosen.registration, folder=folder)

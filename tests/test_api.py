@@ -135,7 +135,7 @@ def steps(monkeypatch):
         nib.Nifti1Image(np.full((9, 9, 9), value, np.uint8), GRID).to_filename(folder / f"{name}.nii.gz")
         return folder / f"{name}.nii.gz"
 
-    def prepare(session, *, folder):
+    def prepare(session, *, lesion_mask=None, folder):
         seen["scans"] = {scan.suffix: nib.load(scan.path).get_fdata() for scan in session.scans}
         seen["mask"] = session.lesion_mask
         image, brain = save(folder, "preproc", 2), save(folder, "brain", 3)

@@ -15,7 +15,9 @@ def add_anatomy(workflow: Workflow, session: Session) -> Node:
     """Add the preparation of one visit's images; return the node."""
     visit = (session.participant_id, session.session_id)
     images = _images_only(session)
-    node = step_node(prepare_visit, f"{session.session_id}_prepare", visit=visit, session=images)
+    # Its mask is looked at here, so that an unfit one ends the visit at once; the images do not depend on it.
+    mask = {"lesion_mask": session.lesion_mask}
+    node = step_node(prepare_visit, f"{session.session_id}_prepare", visit=visit, beside=mask, session=images)
     workflow.add_nodes([node])
     return node
 
@@ -23,4 +25,7 @@ def add_anatomy(workflow: Workflow, session: Session) -> Node:
 def _images_only(session: Session) -> Session:
     """Leave out what no image step uses, so that a corrected date does not redo hours of work."""
     scans = tuple(scan for scan in session.scans if scan.suffix in REFERENCE_SUFFIXES)
-    return replace(session, scans=scans, days_from_onset=None, days_from_infusion=None, problems=())
+    return replace(
+        session, scans=scans, lesion_mask=None, external_lesion=None,
+        days_from_onset=None, days_from_infusion=None, problems=(),
+    )  # fmt: skip

@@ -16,7 +16,10 @@ from mripipe.steps.lesion_in_time import segment_in_time
 def add_lesion(workflow: Workflow, session: Session, prepared: Node, settings: LesionSettings) -> Node:
     """Add the segmentation of one visit's infarct, after its preparation; return the node."""
     visit = (session.participant_id, session.session_id)
-    node = step_node(segment_visit, f"{session.session_id}_segment", visit=visit, settings=settings)
+    masks = Session(*visit, lesion_mask=session.lesion_mask, external_lesion=session.external_lesion)
+    node = step_node(
+        segment_visit, f"{session.session_id}_segment", visit=visit, masks=masks, settings=settings
+    )
     workflow.connect(prepared, "result", node, "prepared")
     return node
 
@@ -24,7 +27,7 @@ def add_lesion(workflow: Workflow, session: Session, prepared: Node, settings: L
 def add_lesion_in_time(
     workflow: Workflow, session: Session, segmented: Sequence[Node], own: Node, aligned: Node
 ) -> Node:
-    """Add the second look at one visit's infarct, after all visits' first and the alignment; return the node."""
+    """Add the second look at one visit's infarct, after the alignment of all; return the node."""
     visit, many = (session.participant_id, session.session_id), {"visits": len(segmented)}
     node = step_node(segment_in_time, f"{session.session_id}_segment_in_time", visit=visit, many=many)
     workflow.connect(own, "result", node, "segmented")

@@ -61,10 +61,17 @@ class StepInterface(BaseInterface):  # type: ignore[misc]
     output_spec = StepOutput
 
     def __init__(
-        self, function: str, visit: tuple[str, str | None], many: Mapping[str, int], bound: str
+        self,
+        function: str,
+        visit: tuple[str, str | None],
+        many: Mapping[str, int],
+        bound: str,
+        beside: str = "{}",
     ) -> None:
         super().__init__()
         self.function, self.visit, self.many, self.bound = function, visit, dict(many), bound
+        self.beside = beside
+        """Arguments as JSON that do not change the result: they are not part of the node's hash."""
         self.forced_failure: str | None = None
         """Set by the pool where the process that ran this step died: the node then only records it."""
         for name in ("arguments", "code", "place"):
@@ -76,7 +83,8 @@ class StepInterface(BaseInterface):  # type: ignore[misc]
 
     def __reduce__(self) -> tuple[Any, ...]:
         values = {k: v for k, v in self.inputs.get_traitsfree().items() if v is not None}
-        return _rebuild, (self.function, self.visit, self.many, self.bound, values, self.forced_failure)
+        given = (self.function, self.visit, self.many, self.bound, self.beside)
+        return _rebuild, (*given, values, self.forced_failure)
 
     def upstream_fields(self) -> dict[str, str]:
         """Return each input field that takes an upstream result, with the parameter it belongs to."""
@@ -90,8 +98,12 @@ class StepInterface(BaseInterface):  # type: ignore[misc]
 
     def _open_parameters(self) -> list[str]:
         hints = get_type_hints(load_function(self.function))
-        closed = {"return", "folder", *json.loads(self.bound)["values"]}
+        closed = {"return", "folder", *self._arguments()}
         return [name for name in hints if name not in closed]
+
+    def _arguments(self) -> dict[str, Any]:
+        """Return what the builder gave, encoded."""
+        return {**json.loads(self.bound)["values"], **json.loads(self.beside)}
 
     def _run_interface(self, runtime: Any) -> Any:
         global interrupted
@@ -127,7 +139,7 @@ class StepInterface(BaseInterface):  # type: ignore[misc]
         function = load_function(self.function)
         hints = get_type_hints(function)
         arguments: dict[str, Any] = {}
-        for name, data in json.loads(self.bound)["values"].items():
+        for name, data in self._arguments().items():
             arguments[name] = decode(data, hints[name])
         for name in self._open_parameters():
             value = self._upstream(name, hints[name])
@@ -178,6 +190,7 @@ def step_node(
     *,
     visit: tuple[str, str | None],
     many: Mapping[str, int] | None = None,
+    beside: Mapping[str, object] | None = None,
     **bound: object,
 ) -> Node:
     """Wrap a step as a nipype node.
@@ -193,6 +206,8 @@ def step_node(
     many : mapping, optional
         For each parameter that is a tuple of upstream results, how many: the node's inputs are then
         ``NAME_1``, ``NAME_2``, ...
+    beside : mapping, optional
+        Parameters that can stop the step, but do not change its result: it is not redone for them.
     **bound
         The step's parameters that are known now; all others are inputs to be wired.
 
@@ -208,7 +223,7 @@ def step_node(
 
     """
     hints = get_type_hints(function)
-    unknown = (set(bound) | set(many or {})) - set(hints)
+    unknown = (set(bound) | set(many or {}) | set(beside or {})) - set(hints)
     if unknown:
         raise TypeError(f"{function.__name__} has no parameter {', '.join(sorted(unknown))}")
     document = {
@@ -216,7 +231,9 @@ def step_node(
         "files": {str(path): file_digest(path) for value in bound.values() for path in paths_in(value)},
     }
     reference = f"{function.__module__}:{function.__qualname__}"
-    interface = StepInterface(reference, visit, many or {}, json.dumps(document, sort_keys=True))
+    unhashed = {key: encode(value, hints[key]) for key, value in (beside or {}).items()}
+    texts = [json.dumps(part, sort_keys=True) for part in (document, unhashed)]
+    interface = StepInterface(reference, visit, many or {}, *texts)
     return Node(interface, name=name, mem_gb=STEP_MEMORY_GB)
 
 
@@ -252,10 +269,11 @@ def _rebuild(
     visit: tuple[str, str | None],
     many: Mapping[str, int],
     bound: str,
+    beside: str,
     values: dict[str, Any],
     forced_failure: str | None,
 ) -> StepInterface:
-    interface = StepInterface(function, visit, many, bound)
+    interface = StepInterface(function, visit, many, bound, beside)
     interface.inputs.trait_set(**values)
     interface.forced_failure = forced_failure
     return interface

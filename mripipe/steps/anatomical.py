@@ -36,13 +36,15 @@ LEAST_IN_VIEW = 0.5
 """A sequence that shows less of the brain is a slab, or lies elsewhere."""
 
 
-def prepare_visit(session: Session, *, folder: Path) -> PreparedVisit:
+def prepare_visit(session: Session, *, lesion_mask: Path | None = None, folder: Path) -> PreparedVisit:
     """Prepare a visit's images for all later steps.
 
     Parameters
     ----------
     session : Session
         With a reference image (T1w, failing that T2w, failing that FLAIR); a FLAIR beside it is used too.
+    lesion_mask : Path, optional
+        An expert mask that will be used later: it is only looked at, to refuse an unfit one at once.
     folder : Path
         Where files are written.
 
@@ -60,7 +62,7 @@ def prepare_visit(session: Session, *, folder: Path) -> PreparedVisit:
     if scan is None:
         raise InputError(f"{session.session_id}: expected a T1w, T2w or FLAIR, found none; add one")
     image, beside = load_image(scan.path), _load_flair(session)
-    _check_expert_mask(session, scan.suffix, image, beside)
+    _check_expert_mask(lesion_mask, scan.suffix, image, beside)
     template = load_template()
     matrix = _affine_to(image, scan.suffix, scan.path.name, template)
     first = _carried_mask(template, matrix, image)
@@ -128,15 +130,15 @@ def _load_flair(session: Session) -> tuple[Volume, str] | None:
 
 
 def _check_expert_mask(
-    session: Session, suffix: str, image: Volume, beside: tuple[Volume, str] | None
+    lesion_mask: Path | None, suffix: str, image: Volume, beside: tuple[Volume, str] | None
 ) -> None:
     """Refuse an unfit mask at once, rather than after a minute's work on the images."""
-    if session.lesion_mask is None:
+    if lesion_mask is None:
         return
     grids = {suffix: (image.shape, image.affine)}
     if beside is not None:
         grids["FLAIR"] = (beside[0].shape, beside[0].affine)
-    load_mask(session.lesion_mask, grids)
+    load_mask(lesion_mask, grids)
 
 
 def _prepare_flair(

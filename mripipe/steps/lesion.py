@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from mripipe.core.volumetry import lesion_side, lesion_volume_ml
 from mripipe.errors import InputError
 from mripipe.model.settings import LesionSettings, Segmenter
 from mripipe.model.stages import PreparedVisit, SegmentedVisit
+from mripipe.model.study import Session
 from mripipe.steps.load import (
     LoadedMask,
     LoadedProbability,
@@ -51,12 +52,16 @@ BORDER_MM = {"auto": 0.7, "manual": 0.5}
 worse."""
 
 
-def segment_visit(prepared: PreparedVisit, *, settings: LesionSettings, folder: Path) -> SegmentedVisit:
+def segment_visit(
+    prepared: PreparedVisit, *, masks: Session | None = None, settings: LesionSettings, folder: Path
+) -> SegmentedVisit:
     """Find the infarct, and take the expert's mask in its place where one is given.
 
     Parameters
     ----------
     prepared : PreparedVisit
+    masks : Session, optional
+        The visit with masks that came after it was prepared; those of ``prepared.session`` where not given.
     settings : LesionSettings
     folder : Path
         Where files are written.
@@ -73,6 +78,9 @@ def segment_visit(prepared: PreparedVisit, *, settings: LesionSettings, folder: 
         FLAIR's; another program's map is missing or holds no probabilities.
 
     """
+    if masks is not None:
+        given_now = {"lesion_mask": masks.lesion_mask, "external_lesion": masks.external_lesion}
+        prepared = replace(prepared, session=replace(prepared.session, **given_now))
     reference = load_image(prepared.preproc)
     found = SEGMENTERS[settings.segmenter](prepared, reference, folder)
     given = prepared.session.lesion_mask

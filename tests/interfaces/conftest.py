@@ -24,6 +24,7 @@ class Toy:
 
     root: Path
     gain: int = 1
+    mask: Path | None = None
     sessions: tuple[str, ...] = ("ses-a", "ses-b")
 
     def write(self, session: str, text: str) -> None:
@@ -37,7 +38,8 @@ class Toy:
         for name in self.sessions:
             visit = ("sub-1", name)
             session = Session(*visit, scans=(Scan(self.root / f"{name}.txt", "T1w"),))
-            first = step_node(toysteps.prepare, f"{name}_prepare", visit=visit, session=session)
+            mask = {"mask": self.mask}
+            first = step_node(toysteps.prepare, f"{name}_prepare", visit=visit, beside=mask, session=session)
             settings = toysteps.ToySettings(self.gain)
             second = step_node(toysteps.segment, f"{name}_segment", visit=visit, settings=settings)
             graph.connect(first, "result", second, "prepared")

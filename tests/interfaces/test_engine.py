@@ -84,6 +84,21 @@ def test_a_changed_setting_redoes_only_what_depends_on_it(toy):
     assert toy.called() == [name for name in ALL if not name.endswith("prepare")]
 
 
+@pytest.mark.parametrize("execution", [Execution(plugin="linear"), TWO], ids=["linear", "two processes"])
+def test_what_can_only_stop_a_step_redoes_nothing_and_stops_it_when_it_runs(toy, execution):
+    toy.run()
+    toy.called()
+    toy.mask = toy.root / "mask.txt"
+    toy.mask.write_text("fit")
+    toy.run(execution)
+    assert toy.called() == []
+    toy.mask.write_text("unfit")
+    toy.write("ses-a", "cherry")
+    states = toy.run(execution)
+    assert (states["ses-a_prepare"], states["ses-b_prepare"]) == ("failed", "done")
+    assert toy.plan(retry=False)["ses-a_measure"] == ("failed", "mask.txt: unfit")
+
+
 def test_changed_code_redoes_everything(toy, monkeypatch):
     toy.run()
     toy.called()

@@ -45,8 +45,10 @@ def note(folder: Path) -> None:
         stream.write(f"{folder.name}\n")
 
 
-def prepare(session: Session, *, folder: Path) -> Prepared:
+def prepare(session: Session, *, mask: Path | None = None, folder: Path) -> Prepared:
     note(folder)
+    if mask is not None and mask.read_text() == "unfit":
+        raise InputError(f"{mask.name}: unfit")
     text = session.scans[0].path.read_text()
     if "bad" in text:
         raise InputError(f"{session.scans[0].path.name}: not an image")

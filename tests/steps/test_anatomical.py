@@ -47,10 +47,9 @@ def test_an_unfit_mask_is_refused_before_the_images_are_worked_on(tmp_path, monk
     away = affine + np.pad([[shift_mm]], ((0, 3), (3, 0)))
     path = save_image(tmp_path / "label-L_mask.nii.gz", mask, away, dtype=np.uint8)
     scans = (Scan(noise(tmp_path / "T1w.nii.gz"), "T1w"), Scan(noise(tmp_path / "FLAIR.nii.gz"), "FLAIR"))
-    session = Session("sub-001", "ses-a", scans, lesion_mask=path)
     monkeypatch.setattr(anatomical, "load_template", lambda: pytest.fail("worked on the images first"))
     with pytest.raises(InputError, match=r"label-L_mask\.nii\.gz: (mask on another grid|the mask is empty)"):
-        prepare_visit(session, folder=tmp_path)
+        prepare_visit(Session("sub-001", "ses-a", scans), lesion_mask=path, folder=tmp_path)
 
 
 def test_a_mask_on_the_flairs_grid_is_let_through(tmp_path):
@@ -58,11 +57,10 @@ def test_a_mask_on_the_flairs_grid_is_let_through(tmp_path):
     drawn = np.zeros((40, 40, 40))
     drawn[5:9, 5:9, 5:9] = 1
     path = save_image(tmp_path / "mask.nii.gz", drawn, fine, dtype=np.uint8)
-    session = Session("sub-001", "ses-a", lesion_mask=path)
     image, flair = Volume(drawn.astype(np.float32), coarse), Volume(drawn.astype(np.float32), fine)
-    anatomical._check_expert_mask(session, "T1w", image, (flair, "FLAIR.nii.gz"))
+    anatomical._check_expert_mask(path, "T1w", image, (flair, "FLAIR.nii.gz"))
     with pytest.raises(InputError, match="another grid"):
-        anatomical._check_expert_mask(session, "T1w", image, None)
+        anatomical._check_expert_mask(path, "T1w", image, None)
 
 
 def test_a_flair_far_off_by_its_header_is_moved_and_told(left_visit):

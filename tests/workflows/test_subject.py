@@ -93,3 +93,23 @@ def test_a_missing_wire_is_seen():
     source, target = workflow.get_node("ses-a_segment"), workflow.get_node("align")
     workflow.disconnect([(source, target, [("result", "visits_1")])])
     assert loose_ends(workflow) == ["align.visits_1"]
+
+
+def test_a_mask_redoes_the_segmentation_and_not_the_preparation(tmp_path):
+    image = tmp_path / "a.nii"
+    image.write_bytes(b"image")
+    mask = tmp_path / "mask.nii"
+    mask.write_bytes(b"mask")
+
+    def hashes(lesion_mask):
+        session = Session("sub-1", "ses-a", (Scan(image, "T1w"),), lesion_mask=lesion_mask)
+        graph = build_subject(Subject("sub-1", (session,)), Settings())
+        nodes = {node.interface.step: node.inputs for node in graph._graph.nodes()}
+        return {step: inputs.arguments for step, inputs in nodes.items()}
+
+    without, given = hashes(None), hashes(mask)
+    assert without["prepare_visit"] == given["prepare_visit"]
+    assert without["segment_visit"] != given["segment_visit"]
+    mask.write_bytes(b"edited")
+    assert hashes(mask)["segment_visit"] != given["segment_visit"]
+    assert hashes(mask)["prepare_visit"] == given["prepare_visit"]
