@@ -51,6 +51,11 @@ def native_galleries(visit: VisitResult) -> list[Gallery]:
     galleries = [Gallery(name, tuple(mosaic(image, cuts, name=name)), tuple(outlines))]
     if visit.flair is not None and visit.flair_to_reference is not None:
         galleries.append(_flair_gallery(visit.flair, visit.flair_to_reference, cuts, tuple(outlines)))
+    diffusion = visit.diffusion
+    if diffusion is not None and diffusion.to_reference is not None:
+        for title, path in (("Diffusion, b = 0", diffusion.b0), ("Fractional anisotropy", diffusion.fa)):
+            if path is not None:
+                galleries.append(_moved_gallery(title, path, diffusion.to_reference, cuts, tuple(outlines)))
     return galleries
 
 
@@ -61,6 +66,17 @@ def _flair_gallery(path: Path, transform: Path, cuts: Sequence[Cut], kinds: tupl
     except InputError as error:
         return Gallery("FLAIR", problem=str(error))
     return Gallery("FLAIR", tuple(mosaic(flair, cuts, name="FLAIR")), kinds)
+
+
+def _moved_gallery(
+    title: str, path: Path, transform: Path, cuts: Sequence[Cut], kinds: tuple[str, ...]
+) -> Gallery:
+    """Draw an image of diffusion on the reference image's planes: its outlines show how well it lies."""
+    try:
+        moved = move_to_reference(read_volume(path), read_linear_transform(transform))
+    except InputError as error:
+        return Gallery(title, problem=str(error))
+    return Gallery(title, tuple(mosaic(moved, cuts, name=title)), kinds)
 
 
 def native_planes(image: Volume, outlines: dict[str, Volume]) -> list[Plane]:

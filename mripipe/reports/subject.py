@@ -19,6 +19,7 @@ from markupsafe import Markup
 from mripipe.atlases.territories import TERRITORIES
 from mripipe.figures.growth import GrowthPoint, growth_plot, uses_days
 from mripipe.model.results import SubjectResult, TerritoryLoad, VisitResult
+from mripipe.reports.diffusion import tract_lines
 from mripipe.reports.pictures import DEFORMABLE, Gallery, mni_frames, native_galleries
 
 NOT_AVAILABLE = "n/a"
@@ -89,6 +90,7 @@ def render_report(result: SubjectResult, *, settings: Mapping[str, str], version
         .render(
             subject=result,
             visits=visits,
+            tracts=tract_lines(result.visits),
             territories=_territory_rows(result.visits),
             measured=any(point.volume_ml is not None for point in points),
             growth=Markup(growth_plot(points)) if points else "",
