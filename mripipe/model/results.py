@@ -99,6 +99,8 @@ class VisitResult:
     lesion_probability: Path | None = None
     lesion_mask: Path | None = None
     """The mask that was used (``desc-final``), native reference grid."""
+    auto_mask: Path | None = None
+    """What the program found by itself (``desc-auto``), native reference grid."""
     flair: Path | None = None
     """FLAIR on its own grid, if there is one beside the reference."""
     flair_to_reference: Path | None = None

@@ -54,6 +54,7 @@ def measure_visit(normalised: NormalisedVisit, *, folder: Path) -> VisitResult:
         brain_mask=prepared.brain_mask,
         lesion_probability=segmented.probability,
         lesion_mask=segmented.final_mask,
+        auto_mask=segmented.auto_mask,
         flair=prepared.flair,
         flair_to_reference=prepared.flair_to_reference,
         mni_image=normalised.mni_image,

@@ -194,8 +194,9 @@ def _targets(visit: VisitResult, paths: OutputPaths) -> Iterator[tuple[str, Path
     yield "preproc", paths.preproc(*who, suffix=suffix)
     yield "brain_mask", paths.brain_mask(*who)
     yield "lesion_probability", paths.lesion_probability(*who)
-    if visit.volumes.source is not None:
-        yield "lesion_mask", paths.lesion_mask(*who, desc=visit.volumes.source)
+    yield "auto_mask", paths.lesion_mask(*who, desc="auto")
+    if visit.volumes.source == "manual":
+        yield "lesion_mask", paths.lesion_mask(*who, desc="manual")
     yield "lesion_mask", paths.lesion_mask(*who, desc="final")
     flair = Entities(desc="preproc", suffix="FLAIR", extension=".nii.gz")
     yield "flair", paths.derivative(*who, flair)

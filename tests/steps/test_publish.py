@@ -19,6 +19,7 @@ FIELDS = (
     "brain_mask",
     "lesion_probability",
     "lesion_mask",
+    "auto_mask",
     "flair",
     "flair_to_reference",
     "mni_image",
@@ -31,6 +32,7 @@ PUBLIC = (
     "desc-preproc_T2w.nii.gz",
     "desc-brain_mask.nii.gz",
     "label-L_probseg.nii.gz",
+    "label-L_desc-auto_mask.nii.gz",
     "label-L_desc-manual_mask.nii.gz",
     "label-L_desc-final_mask.nii.gz",
     "desc-preproc_FLAIR.nii.gz",
@@ -85,6 +87,7 @@ def test_every_file_gets_its_public_name_and_its_content(folder):
         assert path.is_relative_to(folder / "out")
     assert result.lesion_mask.name.endswith("desc-final_mask.nii.gz")
     assert files["label-L_desc-manual_mask.nii.gz"].read_text() == "lesion_mask"
+    assert files["label-L_desc-auto_mask.nii.gz"].read_text() == "auto_mask"
 
 
 def test_a_sidecar_names_sources_and_digest_and_no_path_outside(folder):

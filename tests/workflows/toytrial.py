@@ -54,7 +54,13 @@ def measure_visit(prepared: Prepared, aligned: Aligned, *, folder: Path) -> Visi
     volume = float(len(prepared.image.read_text()))
     volumes = LesionVolumes(*who, "ok", source="auto", side="left", lesion_ml=volume)
     return VisitResult(
-        *who, volumes, reference_suffix="T1w", preproc=prepared.image, lesion_mask=mask, warnings=("toy",)
+        *who,
+        volumes,
+        reference_suffix="T1w",
+        preproc=prepared.image,
+        lesion_mask=mask,
+        auto_mask=mask,
+        warnings=("toy",),
     )
 
 
