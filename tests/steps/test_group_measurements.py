@@ -1,4 +1,4 @@
-"""Measurements as the participant stage leaves them: sides become ipsi and contra; nothing counts twice or is lost."""
+"""Measurements as the participant stage leaves them: ipsi and contra, nothing lost or counted twice."""
 
 from __future__ import annotations
 
