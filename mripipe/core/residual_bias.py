@@ -49,8 +49,8 @@ def without_shading(image: Floats, brain: NDArray[np.bool_], priors: Floats) -> 
         weight, stray = _straying(values * np.exp(-shading[known]), expected)
         # From the image itself each time: smoothing what is left over would take an infarct for shading.
         shading = _smooth(weight, stray + shading[known], known)
-    last = np.array(shading.shape) - 1
-    axes = [np.minimum(np.arange(size) / STEP, end) for size, end in zip(image.shape, last, strict=True)]
+    # The last coarse voxel may lie before the image's last.
+    axes = [np.minimum(np.arange(size) / STEP, (size - 1) // STEP) for size in image.shape]
     fine = map_coordinates(shading, np.meshgrid(*axes, indexing="ij"), order=1)
     return np.asarray(image * np.exp(-fine), np.float32)
 

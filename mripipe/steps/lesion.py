@@ -79,8 +79,10 @@ def segment_visit(
 
     """
     if masks is not None:
-        given_now = {"lesion_mask": masks.lesion_mask, "external_lesion": masks.external_lesion}
-        prepared = replace(prepared, session=replace(prepared.session, **given_now))
+        session = replace(
+            prepared.session, lesion_mask=masks.lesion_mask, external_lesion=masks.external_lesion
+        )
+        prepared = replace(prepared, session=session)
     reference = load_image(prepared.preproc)
     found = SEGMENTERS[settings.segmenter](prepared, reference, folder)
     given = prepared.session.lesion_mask
