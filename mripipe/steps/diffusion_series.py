@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mripipe.bids.nifti import check_length, parse_header, read_bytes
 from mripipe.core.gradients import GradientTable, directions_from_fsl, odd_lengths, without_direction
-from mripipe.core.grid import same_grid
+from mripipe.core.grid import reorient, same_grid
 from mripipe.errors import InputError
 from mripipe.model.study import Scan, Session
 
@@ -25,7 +25,7 @@ class Series:
     """A diffusion series in memory."""
 
     data: NDArray[np.float32]
-    """Signal (X, Y, Z, N)."""
+    """Signal (X, Y, Z, N), axes as near to RAS+ as their order allows."""
     affine: NDArray[np.float64]
     """Voxel index to RAS+ mm."""
     table: GradientTable
@@ -120,6 +120,8 @@ def _read_run(scan: Scan) -> _Run:
         raise InputError(f"{name}: {error}") from error
     if not table.is_b0.any():
         notes.append(f"{name}: no volume at b = 0")
+    # In one order of the axes, so that no neighbourhood depends on how the voxels are stored.
+    data, affine = reorient(data, affine)
     return _Run(data, affine, table, _phase_encoding(scan.sidecar), name, tuple(notes))
 
 
