@@ -26,8 +26,8 @@ SAMPLES = 16000
 SMOOTH_MM = 1.2
 STEPS = (6, 3, 3)
 """Gauss-Newton steps of each round."""
-STILL_MM = 0.1
-"""A volume that moved the head's voxels by less is not interpolated."""
+STILL_MM = 0.4
+"""A volume that moved the head's voxels by less is not interpolated: so little may be an error."""
 
 
 @dataclass(frozen=True, eq=False)
