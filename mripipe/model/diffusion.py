@@ -108,16 +108,22 @@ class TractProfile:
 
 @dataclass(frozen=True)
 class PerilesionalRing:
-    """Tissue at some distance from the lesion, and the same place on the other side."""
+    """Tissue at some distance from the lesion, and the same places on the other side."""
 
-    inner_mm: float
-    outer_mm: float
-    fa: float | None
-    md: float | None
+    inner_mm: int
+    """From the lesion's border."""
+    outer_mm: int
+    status: TractStatus
+    side: Literal["left", "right"] | None = None
+    """Of the lesion; None without a lesion on one side."""
+    fa: float | None = None
+    """Mean of the voxels that are neither lesion nor CSF, there and at the mirrored place."""
+    md: float | None = None
     """10^-3 mm^2/s."""
-    mirror_fa: float | None
-    mirror_md: float | None
-    n_voxels: int
+    mirror_fa: float | None = None
+    mirror_md: float | None = None
+    n_voxels: int | None = None
+    """Pairs of a voxel and its mirror."""
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ from mripipe.model.diffusion import (
 from mripipe.model.stages import NormalisedVisit
 from mripipe.steps.diffusion_place import LESION_SHARE, PlacedDiffusion, place_diffusion
 from mripipe.steps.load import load_image, load_own_mask
+from mripipe.steps.perilesional import measure_rings, rings_without
 
 LEAST_DIRECTIONS = 15
 """Fewer directions than this make FA depend on where the fibres point (Jones 2004,
@@ -131,6 +132,11 @@ def measure_tracts(
         profiles=tuple(
             _profile(course, s, measured[course.name, s]) for course, s in product(atlas.paired, SIDES)
         ),
+        rings=(
+            measure_rings(placed, values["fa"], values["md"], side)
+            if usable
+            else rings_without("low_quality")
+        ),
         series=diffusion.series,
         bval=diffusion.bval,
         bvec=diffusion.bvec,
@@ -162,7 +168,9 @@ def tracts_without_diffusion(status: TractStatus, message: str | None = None) ->
         for segment in segments_of(course)
     ]
     warnings = (message,) if message else ()
-    return DiffusionResult(status, tuple(metrics), tuple(rows), warnings=warnings)
+    return DiffusionResult(
+        status, tuple(metrics), tuple(rows), rings=rings_without(status), warnings=warnings
+    )
 
 
 def segments_of(course: Course) -> tuple[str, ...]:

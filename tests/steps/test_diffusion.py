@@ -22,6 +22,7 @@ from mripipe.steps import diffusion_place, tracts
 from mripipe.steps.diffusion import fit_diffusion
 from mripipe.steps.diffusion_series import load_series
 from mripipe.steps.load import load_image, save_image
+from mripipe.steps.perilesional import measure_rings
 from mripipe.steps.tracts import measure_tracts, tracts_without_diffusion
 from mripipe.steps.transforms import write_transform
 
@@ -124,6 +125,12 @@ def test_storage_changes_no_number_and_sides_stay(tmp_path):
             )  # fmt: skip
             if a.fa is not None:
                 assert b.fa == pytest.approx(a.fa, abs=1e-5)
+        for a, b in zip(one.rings, other.rings, strict=True):
+            assert (a.status, a.side, a.n_voxels) == ("ok", "left", b.n_voxels)
+            assert (b.fa, b.mirror_fa) == (
+                pytest.approx(a.fa, abs=1e-5),
+                pytest.approx(a.mirror_fa, abs=1e-5),
+            )
     left, right = row(one), row(one, side="right")
     assert (left.hemisphere, right.hemisphere) == ("ipsilesional", "contralesional")
     assert left.fa < 0.8 * right.fa
@@ -155,6 +162,7 @@ def test_a_tract_inside_the_lesion_has_no_value(tmp_path):
     )
     assert next(a for a in result.asymmetry if a.tract == "CST").status == "truncated_by_lesion"
     assert row(result, side="right").status == "ok"
+    assert {(ring.status, ring.side, ring.fa) for ring in result.rings} == {("not_covered", "left", None)}
 
 
 def test_a_segment_out_of_view_is_not_covered(tmp_path):
@@ -177,6 +185,31 @@ def test_without_a_lesion_no_side_is_the_lesions(tmp_path):
     assert row(result).hemisphere is None
     assert row(result).fa is not None
     assert {a.status for a in result.asymmetry} == {"no_lesion_found"}
+    assert {(ring.status, ring.fa, ring.mirror_md) for ring in result.rings} == {
+        ("no_lesion_found", None, None)
+    }
+
+
+def test_tissue_around_the_lesion_and_its_mirror(tmp_path):
+    gradients = even_gradients(20)
+    data = series(gradients)
+    data[SMALL] = 900 * np.exp(-gradients.b_values * 3e-3)
+    # Water beside the lesion and at its mirrored place on the other side: neither may count.
+    for low, high in (((-38, 10, 18), (-22, 14, 30)), ((22, -34, 18), (38, -30, 30))):
+        data[box(low, high)] = data[SMALL][0]
+    result = measured(tmp_path, lesion=SMALL, data=data)
+    assert [(ring.inner_mm, ring.outer_mm) for ring in result.rings] == [(0, 5), (5, 10), (10, 15)]
+    assert {(ring.status, ring.side) for ring in result.rings} == {("ok", "left")}
+    for ring in result.rings:
+        assert ring.n_voxels > 50
+        # The head's FA is lower on the left; its MD is the same everywhere.
+        assert ring.fa < 0.85 * ring.mirror_fa
+        assert (ring.md, ring.mirror_md) == (pytest.approx(0.8, abs=0.03), pytest.approx(0.8, abs=0.03))
+
+
+def test_no_tissue_around_lesions_on_both_sides():
+    rings = measure_rings(None, np.ones(1), np.ones(1), "bilateral")
+    assert {(ring.status, ring.side, ring.fa) for ring in rings} == {("low_quality", None, None)}
 
 
 def test_profiles_mark_the_lesion(tmp_path):
