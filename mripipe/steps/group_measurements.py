@@ -27,6 +27,9 @@ NAMES: Final = {
 }
 """Measure and region, and the variable they become; others are named measure_region."""
 
+LOADS: Final = {"lesion_load": "lesion_load_ml", "lesion_load_weighted": "lesion_load_weighted_ml"}
+"""Measures of tracts that ``tract_asymmetry.tsv`` names with their unit: one value has one name."""
+
 ASYMMETRY_VALUES: Final = {
     "rfa": "1",
     "fa_asymmetry": "1",
@@ -77,7 +80,9 @@ def read_measurements(out_dir: Path) -> tuple[tuple[Measurement, ...], tuple[Odd
     once: dict[tuple[str, str, str], Measurement] = {}
     for item in found:
         first = once.setdefault((item.participant_id, item.session_id, item.name), item)
-        if first is not item and (first.value, first.status) != (item.value, item.status):
+        # A load may be known of a tract without FA, whose row in the tract tables has one status for all.
+        same = first.value == item.value and (item.value is not None or first.status == item.status)
+        if not same:
             text = f"{item.session_id} {item.name} contradicts {first.file} line {first.line}; that is used"
             oddities.append(Oddity(item.file, item.line, text, item.participant_id))
     return tuple(once[key] for key in sorted(once)), tuple(oddities)
@@ -101,7 +106,7 @@ def _long_rows(table: Table, oddities: list[Oddity]) -> Iterator[Measurement]:
     }
     for row in table.rows:
         measure, region = row.values.get("measure", ""), row.values.get("region", "")
-        name = NAMES.get((measure, region), variable_name(measure, region))
+        name = NAMES.get((measure, region), variable_name(LOADS.get(measure, measure), region))
         start = _start(row, name, table.name, oddities)
         if start is None:
             continue

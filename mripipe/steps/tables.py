@@ -21,7 +21,16 @@ from mripipe.bids.files import write_atomic
 from mripipe.bids.names import OutputPaths
 from mripipe.errors import InputError, ProcessingError
 from mripipe.model.results import LesionVolumes, SubjectResult, VisitResult
-from mripipe.steps.tract_tables import ASYMMETRY_COLUMNS, METRIC_COLUMNS, asymmetry_lines, metric_lines
+from mripipe.steps.tract_tables import (
+    ASYMMETRY_COLUMNS,
+    LONG_MEASURES,
+    LONG_STATUS,
+    METRIC_COLUMNS,
+    asymmetry_lines,
+    long_cells,
+    long_regions,
+    metric_lines,
+)
 
 MISSING: Final = "n/a"
 
@@ -134,6 +143,7 @@ _MEASUREMENT_COLUMNS: Final[dict[str, dict[str, Any]]] = {
             "normalisation_jacobian_min": "smallest local change of volume by the deformation to MNI",
             "normalisation_jacobian_max": "largest local change of volume by the deformation to MNI",
             "normalisation_folded": "share of the region in which the deformation folds",
+            **LONG_MEASURES,
         },
     },
     "region": {
@@ -156,9 +166,18 @@ _MEASUREMENT_COLUMNS: Final[dict[str, dict[str, Any]]] = {
     "value": {"Description": "The measured number, in the row's unit"},
     "unit": {
         "Description": "Unit of the value",
-        "Levels": {"mL": "mL", "%": "%", "1": "share", "count": "count"},
+        "Levels": {
+            "mL": "mL",
+            "%": "%",
+            "1": "share or ratio",
+            "count": "count",
+            "1e-3 mm2/s": "10^-3 mm^2/s",
+        },
     },
-    "status": {"Description": "Why the value is missing, if it is", "Levels": STATUS_LEVELS},
+    "status": {
+        "Description": "Why the value is missing, if it is",
+        "Levels": {**STATUS_LEVELS, **LONG_STATUS},
+    },
     "qc": {
         "Description": "Automatic quality check of the visit",
         "Levels": {"pass": "no warning", "warning": "the report has warnings for this visit"},
@@ -261,7 +280,9 @@ def write_measurements(out_dir: Path, visits: Iterable[VisitResult]) -> Path:
     there although the visit has no lesion (the brain's volume) has status ``ok``.
     """
     lines = [line for visit in visits for line in _measurement_lines(visit)]
-    return _write_table(OutputPaths(out_dir).measurements, _MEASUREMENT_COLUMNS, lines)
+    region = _MEASUREMENT_COLUMNS["region"]
+    regions = {**region, "Levels": {**region["Levels"], **long_regions()}}
+    return _write_table(OutputPaths(out_dir).measurements, {**_MEASUREMENT_COLUMNS, "region": regions}, lines)
 
 
 def _measurement_lines(visit: VisitResult) -> list[list[str]]:
@@ -275,6 +296,8 @@ def _measurement_lines(visit: VisitResult) -> list[list[str]]:
         cells = [measure, region, _side(row, relation), _cell(name, value), unit, _status(row, value)]
         lines.append([*start, *cells, qc, f"mripipe {__version__}"])
     rest = [*_territory_cells(visit), *_quality_cells(visit)]
+    if visit.diffusion is not None:
+        rest += long_cells(visit.diffusion, _side(row, "lesion"))
     return lines + [[*start, *cells, qc, f"mripipe {__version__}"] for cells in rest]
 
 

@@ -1,11 +1,18 @@
-"""Rows of ``tract_metrics.tsv`` and ``tract_asymmetry.tsv``, with their data dictionaries."""
+"""Rows of ``tract_metrics.tsv`` and ``tract_asymmetry.tsv``, with their data dictionaries.
+
+What of them, and of the tissue around the lesion, goes into the long table is here too.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
+from mripipe.atlases.tracts import load_tracts
+from mripipe.model.diffusion import DiffusionResult, PerilesionalRing, TractStatus
 from mripipe.model.results import VisitResult
+from mripipe.steps.perilesional import RINGS_MM
+from mripipe.steps.tracts import segments_of
 
 MISSING: Final = "n/a"
 
@@ -77,6 +84,30 @@ ASYMMETRY_COLUMNS: Final[dict[str, dict[str, Any]]] = {
 
 _DECIMALS: Final = {"lesion_load_ml": 3, "lesion_load_weighted_ml": 3}
 
+_LONG_METRICS: Final = {"fa": "1", "md": "1e-3 mm2/s", "ad": "1e-3 mm2/s", "rd": "1e-3 mm2/s"}
+_LONG_ASYMMETRY: Final = {"rfa": "1", "fa_asymmetry": "1", "rmd": "1"}
+_LONG_LOADS: Final = {
+    "lesion_load": "lesion_load_ml",
+    "lesion_load_weighted": "lesion_load_weighted_ml",
+}
+"""Measures of the long table, with their unit or field."""
+
+LONG_MEASURES: Final = {
+    "fa": "fractional anisotropy, lesion left out; of a tract, weighted by its probability",
+    "md": "mean diffusivity, so",
+    "ad": "axial diffusivity, so",
+    "rd": "radial diffusivity, so",
+    "rfa": "FA ipsilesional / contralesional",
+    "fa_asymmetry": "(contralesional - ipsilesional) / (contralesional + ipsilesional) FA",
+    "rmd": "MD ipsilesional / contralesional",
+    "lesion_load": "volume of the lesion in the tract, by probability, in MNI",
+    "lesion_load_weighted": "the same, each axial slice times the tract's largest section over its own",
+}
+LONG_STATUS: Final = {
+    "truncated_by_lesion": "the lesion leaves too little of the tract",
+    "not_covered": "too little of the tract, or of the tissue, lies in the field of view",
+}
+
 
 def metric_lines(visits: Iterable[VisitResult]) -> list[list[str]]:
     """Return the lines of ``tract_metrics.tsv``: a row a visit, tract, segment and hemisphere."""
@@ -96,6 +127,73 @@ def asymmetry_lines(visits: Iterable[VisitResult]) -> list[list[str]]:
         if visit.diffusion is not None
         for row in visit.diffusion.asymmetry
     ]
+
+
+def long_regions() -> dict[str, str]:
+    """Return the regions of the long table's rows, each with what it is."""
+    atlas, names = load_tracts(), _PLACE["tract"]["Levels"]
+    tracts = {
+        _region(course.name, segment): f"{names.get(course.name, course.name)}, {segment.replace('_', ' ')}"
+        for course in (*atlas.paired, *atlas.crossing)
+        for segment in segments_of(course)
+    }
+    rings = {
+        _ring(inner, outer): f"tissue {inner} to {outer} mm from the lesion, or its mirror; no lesion, no CSF"
+        for inner, outer in RINGS_MM
+    }
+    return {**tracts, **rings}
+
+
+def long_cells(diffusion: DiffusionResult, lesion_side: str) -> Iterator[list[str]]:
+    """Give measure, region, side, value, unit and status of a visit's rows in the long table.
+
+    Parameters
+    ----------
+    diffusion : DiffusionResult
+    lesion_side : str
+        Side of the lesion as the other rows of the visit have it.
+
+    """
+    for row in diffusion.metrics:
+        region, side = _region(row.tract, row.segment), row.side or "bilateral"
+        for measure, unit in _LONG_METRICS.items():
+            yield _long(measure, region, side, getattr(row, measure), unit, row.status)
+    for pair in diffusion.asymmetry:
+        region = _region(pair.tract, pair.segment)
+        for measure, unit in _LONG_ASYMMETRY.items():
+            yield _long(measure, region, "bilateral", getattr(pair, measure), unit, pair.status)
+        for measure, field in _LONG_LOADS.items():
+            cells = _long(field, region, lesion_side, getattr(pair, field), "mL", pair.status)
+            yield [measure, *cells[1:]]
+    for ring in diffusion.rings:
+        yield from _ring_cells(ring)
+
+
+def _ring_cells(ring: PerilesionalRing) -> Iterator[list[str]]:
+    region = _ring(ring.inner_mm, ring.outer_mm)
+    for side in ("left", "right"):
+        near = side == ring.side
+        for measure, value in (
+            ("fa", ring.fa if near else ring.mirror_fa),
+            ("md", ring.md if near else ring.mirror_md),
+        ):
+            yield _long(measure, region, side, value, _LONG_METRICS[measure], ring.status)
+
+
+def _region(tract: str, segment: str) -> str:
+    return f"{tract}_{segment}"
+
+
+def _ring(inner_mm: int, outer_mm: int) -> str:
+    return f"perilesional_{inner_mm}_{outer_mm}mm"
+
+
+def _long(
+    name: str, region: str, side: str, value: float | None, unit: str, status: TractStatus
+) -> list[str]:
+    """Return a row's own cells; the status is the value's, not the tract's."""
+    shown = "ok" if value is not None else "missing_input" if status == "ok" else status
+    return [name, region, side, _cell(name, value), unit, shown]
 
 
 def _visit_cells(visit: VisitResult) -> list[str]:

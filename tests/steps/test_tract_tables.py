@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 
-from mripipe.model.diffusion import DiffusionResult, TractAsymmetry, TractMetrics
+from mripipe.model.diffusion import DiffusionResult, PerilesionalRing, TractAsymmetry, TractMetrics
 from mripipe.model.results import LesionVolumes, SubjectResult, VisitResult
 from mripipe.reports.diffusion import tract_lines
+from mripipe.steps.group_measurements import read_measurements
 from mripipe.steps.tables import read_results, write_subject_results, write_tables
 
 
@@ -24,7 +25,12 @@ def measured():
         TractMetrics("CC", "genu", "not_covered"),
     )
     pair = TractAsymmetry("CST", "whole", "ok", rfa=0.8, rmd=1.015, lesion_load_ml=2.5)
-    return DiffusionResult("ok", rows, (pair,))
+    lost = TractAsymmetry("CST", "cerebral_peduncle", "truncated_by_lesion", lesion_load_ml=1.25)
+    rings = (
+        PerilesionalRing(0, 5, "ok", "left", fa=0.2, md=0.9, mirror_fa=0.3, mirror_md=0.7, n_voxels=99),
+        PerilesionalRing(5, 10, "not_covered", "left"),
+    )
+    return DiffusionResult("ok", rows, (pair, lost), rings=rings)
 
 
 def table(path):
@@ -64,6 +70,43 @@ def test_rows_hold_the_contracts_columns_and_no_zero_for_what_is_missing(tmp_pat
         assert list(json.loads((tmp_path / f"{name}.json").read_text())) == list(
             table(tmp_path / f"{name}.tsv")[0]
         )
+
+
+def test_the_long_table_has_tracts_and_tissue_around_the_lesion(tmp_path):
+    write_subject_results(tmp_path, SubjectResult("sub-1", (visit(diffusion=measured()),)))
+    write_tables(tmp_path)
+    rows = {(r["measure"], r["region"], r["side"]): r for r in table(tmp_path / "measurements.tsv")}
+    found = {key: (r["value"], r["unit"], r["status"]) for key, r in rows.items()}
+    assert found["fa", "CST_whole", "left"] == ("0.4000", "1", "ok")
+    assert found["md", "CST_whole", "left"] == ("0.8123", "1e-3 mm2/s", "ok")
+    assert found["ad", "CST_whole", "right"] == ("n/a", "1e-3 mm2/s", "missing_input")
+    assert found["fa", "CC_genu", "bilateral"] == ("n/a", "1", "not_covered")
+    assert found["rfa", "CST_whole", "bilateral"] == ("0.8000", "1", "ok")
+    assert found["lesion_load", "CST_whole", "left"] == ("2.500", "mL", "ok")
+    assert found["lesion_load", "CST_cerebral_peduncle", "left"] == ("1.250", "mL", "ok")
+    assert found["rfa", "CST_cerebral_peduncle", "bilateral"] == ("n/a", "1", "truncated_by_lesion")
+    assert found["fa", "perilesional_0_5mm", "left"] == ("0.2000", "1", "ok")
+    assert found["md", "perilesional_0_5mm", "right"] == ("0.7000", "1e-3 mm2/s", "ok")
+    assert found["fa", "perilesional_5_10mm", "right"] == ("n/a", "1", "not_covered")
+    assert len(rows) == len(table(tmp_path / "measurements.tsv"))
+    dictionary = json.loads((tmp_path / "measurements.json").read_text())
+    for name in ("measure", "region", "side", "unit", "status"):
+        assert {r[name] for r in rows.values()} <= {*dictionary[name]["Levels"], "n/a"}
+
+
+def test_a_number_in_two_tables_counts_once_in_the_group(tmp_path):
+    write_subject_results(tmp_path, SubjectResult("sub-1", (visit(diffusion=measured()),)))
+    write_tables(tmp_path)
+    both, oddities = read_measurements(tmp_path)
+    assert oddities == ()
+    for name in ("tract_metrics", "tract_asymmetry"):
+        (tmp_path / f"{name}.tsv").unlink()
+    long, _ = read_measurements(tmp_path)
+    names = {item.name: item.value for item in long}
+    assert {item.name: item.value for item in both} == names
+    assert (names["fa_CST_whole_ipsi"], names["fa_CST_whole_contra"]) == (0.4, 0.5)
+    assert (names["lesion_load_ml_CST_cerebral_peduncle"], names["rfa_CST_whole"]) == (1.25, 0.8)
+    assert (names["fa_perilesional_0_5mm_ipsi"], names["fa_perilesional_0_5mm_contra"]) == (0.2, 0.3)
 
 
 def test_stored_results_come_back(tmp_path):
