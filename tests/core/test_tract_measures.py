@@ -51,6 +51,17 @@ def test_a_narrow_section_weighs_more():
     assert slice_weights(np.ones(6), z).tolist() == [1, 1, 1, 1, 2, 2]
 
 
+@pytest.mark.parametrize("lost", [7, 8, 9])
+def test_a_lost_section_counts_the_same_on_every_slice(lost):
+    # Sections of 4, 2 and 1 voxels on slices 7, 8 and 9; the lesion fills one of them.
+    section = {7: 4, 8: 2, 9: 1}
+    z = np.repeat(list(section), list(section.values()))
+    probability = np.full(7, 0.5)
+    hit = np.where(z == lost, probability, 0.0)
+    assert (hit * slice_weights(probability, z)).sum() == pytest.approx(4 * 0.5)
+    assert hit.sum() == 0.5 * section[lost]
+
+
 def test_the_rotation_between_spaces_is_found_under_scaling():
     angle = 0.4
     turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])

@@ -124,5 +124,5 @@ def test_no_tables_where_diffusion_was_left_out(tmp_path):
 
 
 def test_the_reports_lines_tell_the_sides_apart():
-    (line,) = tract_lines([visit(diffusion=measured()), visit("ses-b")])
+    line, _ = tract_lines([visit(diffusion=measured()), visit("ses-b")])
     assert (line.session_id, line.segment, line.fa_ipsi, line.fa_contra) == ("ses-a", "whole tract", 0.4, 0.5)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from mripipe.model.settings import Settings
+from mripipe.model.settings import DiffusionSettings, Settings
 from mripipe.model.study import Problem, Scan, Session, Subject
 from mripipe.workflows.subject import build_subject
 
@@ -31,7 +32,7 @@ def loose_ends(workflow):
     for node in graph.nodes():
         wired = {field for *_, data in graph.in_edges(node, data=True) for _, field in data["connect"]}
         ends += [f"{node.name}.{field}" for field in set(node.interface.upstream_fields()) - wired]
-        if not graph.out_edges(node) and node.interface.step != "measure_visit":
+        if not graph.out_edges(node) and node.interface.step not in ("measure_visit", "measure_tracts"):
             ends.append(f"{node.name}.result")
     return ends
 
@@ -76,6 +77,43 @@ def test_the_second_look_hears_every_visit_and_its_own_apart():
         "visits_2": ("segment_visit", "ses-b"),
         "aligned": ("align_visits", None),
     }
+
+
+def with_diffusion(whole, session_id):
+    series = Scan(Path("dwi.nii"), "dwi", None, Path("dwi.bval"), Path("dwi.bvec"))
+    return replace(
+        whole,
+        sessions=tuple(
+            replace(s, scans=(*s.scans, series)) if s.session_id == session_id else s for s in whole.sessions
+        ),
+    )
+
+
+def test_a_visit_with_diffusion_has_its_tracts_measured():
+    workflow = build_subject(with_diffusion(subject("ses-a", "ses-b"), "ses-b"), Settings())
+    assert loose_ends(workflow) == []
+    found = {node.interface.step: node for node in workflow._graph.nodes() if node.name.startswith("ses-b")}
+    assert not any(
+        "diffusion" in name or "tracts" in name for name in workflow.list_node_names() if "-a" in name
+    )
+    heard = {
+        field: (source.interface.step, source.interface.visit[1])
+        for source, _, data in workflow._graph.in_edges(found["measure_tracts"], data=True)
+        for _, field in data["connect"]
+    }
+    assert heard == {
+        "diffusion": ("fit_diffusion", "ses-b"),
+        "normalised": ("normalise_visit", "ses-b"),
+    }
+    assert not workflow._graph.in_edges(found["fit_diffusion"])
+
+
+def test_diffusion_can_be_skipped():
+    skip = Settings(diffusion=DiffusionSettings(skip=True))
+    plain = build_subject(subject("ses-a"), skip)
+    workflow = build_subject(with_diffusion(subject("ses-a"), "ses-a"), skip)
+    assert workflow.list_node_names() == plain.list_node_names()
+    assert loose_ends(workflow) == []
 
 
 def test_a_visit_that_cannot_run_is_left_out():
