@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mripipe.api import (
         LesionResult,
+        SessionDiffusion,
         SessionResult,
         TensorResult,
         TractValue,
@@ -34,6 +35,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "LesionResult",
+    "SessionDiffusion",
     "SessionResult",
     "TensorResult",
     "TractValue",

@@ -28,6 +28,7 @@ from mripipe.core.tensor_maps import main_directions, tensor_maps
 from mripipe.core.tract_measures import weighted_mean
 from mripipe.core.volumetry import lesion_volume_ml
 from mripipe.errors import InputError, RequestError
+from mripipe.model.diffusion import PerilesionalRing, TractAsymmetry, TractMetrics, TractProfile, TractStatus
 from mripipe.model.results import (
     LesionVolumes,
     NormalisationQuality,
@@ -40,17 +41,21 @@ from mripipe.model.settings import LesionSettings, Settings
 from mripipe.model.study import Scan, Session, Study, Subject
 from mripipe.steps.agree import compare_files, read_mask
 from mripipe.steps.anatomical import prepare_visit
+from mripipe.steps.diffusion import fit_diffusion
 from mripipe.steps.lesion import segment_visit
 from mripipe.steps.longitudinal import align_visits
 from mripipe.steps.measure import measure_visit
 from mripipe.steps.normalisation import normalise_visit
+from mripipe.steps.tracts import measure_tracts
 
 if TYPE_CHECKING:
+    from mripipe.model.diffusion import DiffusionResult
     from mripipe.model.results import VisitResult
     from mripipe.model.stages import SegmentedVisit
 
 __all__ = [
     "LesionResult",
+    "SessionDiffusion",
     "SessionResult",
     "TensorResult",
     "TractValue",
@@ -100,6 +105,38 @@ class LesionResult:
 
 
 @dataclass(frozen=True, eq=False)
+class SessionDiffusion:
+    """Diffusion of one visit: maps on the series' grid in RAS order, and its tracts."""
+
+    status: TractStatus
+    """``ok``, or ``low_quality`` where the directions are too few for tracts."""
+    metrics: tuple[TractMetrics, ...]
+    """A row a tract, segment and hemisphere."""
+    asymmetry: tuple[TractAsymmetry, ...]
+    """A row a tract and segment: rFA and lesion loads among them."""
+    profiles: tuple[TractProfile, ...]
+    """FA and MD along each tract."""
+    rings: tuple[PerilesionalRing, ...]
+    """Tissue around the infarct, and its mirror."""
+    b0: nib.Nifti1Image
+    """Mean of the volumes without weighting."""
+    fa: nib.Nifti1Image
+    """Fractional anisotropy, 0 to 1."""
+    md: nib.Nifti1Image
+    """Mean diffusivity in mm^2/s, as are ad and rd."""
+    ad: nib.Nifti1Image
+    rd: nib.Nifti1Image
+    direction: nib.Nifti1Image
+    """Main direction along RAS+ axes (X, Y, Z, 3)."""
+    to_reference: sitk.Transform
+    """Resamples diffusion images onto the reference image: maps its points to theirs, LPS mm."""
+    steps: tuple[str, ...] = ()
+    """What was done to the series, one line each."""
+    motion: tuple[tuple[float, ...], ...] = ()
+    """Shift in mm and turn in degrees (x, y, z each) of every volume against the first; may be empty."""
+
+
+@dataclass(frozen=True, eq=False)
 class SessionResult:
     """Everything made of one visit's images."""
 
@@ -131,18 +168,21 @@ class SessionResult:
     """Resamples the FLAIR onto the reference image: maps reference points to FLAIR points, LPS mm."""
     territories: tuple[TerritoryLoad, ...] = ()
     """The infarct's part in every arterial territory; empty where there is none."""
+    diffusion: SessionDiffusion | None = None
+    """None without a series, or where the settings leave diffusion out."""
     warnings: tuple[str, ...] = ()
 
 
 def process_session(
     t1w: Image | None = None,
     flair: Image | None = None,
+    dwi: str | os.PathLike[str] | None = None,
     *,
     t2w: Image | None = None,
     lesion_mask: Image | None = None,
     settings: Settings | None = None,
 ) -> SessionResult:
-    """Process the images of one visit: brain, infarct, way to MNI and back, volumes.
+    """Process the images of one visit: brain, infarct, way to MNI and back, volumes, tracts.
 
     Takes some minutes at 1 mm. For visits of one person use `process_subject`, which aligns them.
 
@@ -151,6 +191,8 @@ def process_session(
     t1w, flair, t2w : path or nibabel image, optional
         The T1w, failing that the T2w, failing that the FLAIR, is the reference image; one is needed. A FLAIR
         beside another image helps to find the infarct.
+    dwi : path, optional
+        Diffusion series, with its ``.bval`` and ``.bvec`` of the same name beside it.
     lesion_mask : path or nibabel image, optional
         Expert mask on the reference image's grid or the FLAIR's; without one the infarct is searched for.
     settings : Settings, optional
@@ -161,7 +203,7 @@ def process_session(
     RequestError
         No image is given, or something that is neither a path nor a NIfTI image.
     InputError
-        An image or mask is unfit for use.
+        An image, mask or diffusion series is unfit for use.
 
     Examples
     --------
@@ -177,6 +219,7 @@ def process_session(
     with TemporaryDirectory(prefix="mripipe-") as name:
         folder = Path(name)
         session = _session(folder, {"T1w": t1w, "T2w": t2w, "FLAIR": flair}, lesion_mask)
+        series = None if dwi is None else _series(dwi)
         segmented = segment_visit(
             prepare_visit(session, lesion_mask=session.lesion_mask, folder=folder),
             settings=chosen.lesion,
@@ -184,7 +227,14 @@ def process_session(
         )
         aligned = align_visits((segmented,), settings=chosen.registration, folder=folder)
         normalised = normalise_visit(segmented, aligned, settings=chosen.registration, folder=folder)
-        return _in_memory(measure_visit(normalised, folder=folder))
+        diffusion = None
+        if series is not None and not chosen.diffusion.skip:
+            # Apart, for the maps' files have short names.
+            apart = folder / "dwi"
+            apart.mkdir()
+            fitted = fit_diffusion(series, settings=chosen.diffusion, folder=apart)
+            diffusion = measure_tracts(fitted, normalised, folder=apart)
+        return _in_memory(measure_visit(normalised, folder=folder), diffusion)
 
 
 def process_subject(
@@ -580,6 +630,21 @@ def _session(folder: Path, images: Mapping[str, Image | None], lesion_mask: Imag
     return Session(PARTICIPANT, SESSION, scans=scans, lesion_mask=mask)
 
 
+def _series(dwi: str | os.PathLike[str]) -> Session:
+    """Make a visit of a diffusion series and the gradients beside it."""
+    if not isinstance(dwi, (str, os.PathLike)):
+        raise RequestError(f"dwi: expected a path with .bval and .bvec beside it, got {type(dwi).__name__}")
+    path = _as_path(dwi, Path(), "dwi")
+    stem = path.name.removesuffix(".gz").removesuffix(".nii")
+    beside = {kind: path.with_name(f"{stem}.{kind}") for kind in ("bval", "bvec")}
+    for needed in (path, *beside.values()):
+        if not needed.is_file():
+            raise InputError(f"{needed.name}: no such file; a series needs its .bval and .bvec beside it")
+    sidecar = path.with_name(f"{stem}.json")
+    scan = Scan(path, "dwi", sidecar if sidecar.is_file() else None, beside["bval"], beside["bvec"])
+    return Session(PARTICIPANT, SESSION, scans=(scan,))
+
+
 def _root_of(subject: Subject) -> Path:
     """Return the dataset that a participant was read from."""
     scans = [scan.path for session in subject.sessions for scan in session.scans]
@@ -609,29 +674,51 @@ def _lesion(segmented: SegmentedVisit) -> LesionResult:
     )
 
 
-def _in_memory(visit: VisitResult) -> SessionResult:
+def _image(path: Path | None) -> nib.Nifti1Image:
+    return _read_image(cast(Path, path))
+
+
+def _transform(path: Path | None) -> sitk.Transform:
+    return cast(sitk.Transform, sitk.ReadTransform(str(path)))
+
+
+def _diffusion_in_memory(found: DiffusionResult) -> SessionDiffusion:
+    """Read the maps of a visit's diffusion."""
+    return SessionDiffusion(
+        status=found.status,
+        metrics=found.metrics,
+        asymmetry=found.asymmetry,
+        profiles=found.profiles,
+        rings=found.rings,
+        b0=_image(found.b0),
+        fa=_image(found.fa),
+        md=_image(found.md),
+        ad=_image(found.ad),
+        rd=_image(found.rd),
+        direction=_image(found.direction),
+        to_reference=_transform(found.to_reference),
+        steps=found.steps,
+        motion=found.motion,
+    )
+
+
+def _in_memory(visit: VisitResult, diffusion: DiffusionResult | None) -> SessionResult:
     """Read all files of a visit."""
-
-    def image(path: Path | None) -> nib.Nifti1Image:
-        return _read_image(cast(Path, path))
-
-    def transform(path: Path | None) -> sitk.Transform:
-        return cast(sitk.Transform, sitk.ReadTransform(str(path)))
-
     return SessionResult(
         volumes=visit.volumes,
         reference_suffix=cast(str, visit.reference_suffix),
-        mask=image(visit.lesion_mask),
-        probability=image(visit.lesion_probability),
-        preproc=image(visit.preproc),
-        brain_mask=image(visit.brain_mask),
-        mni_image=image(visit.mni_image),
-        mni_mask=image(visit.mni_lesion_mask),
-        to_mni=transform(visit.to_mni),
-        from_mni=transform(visit.from_mni),
+        mask=_image(visit.lesion_mask),
+        probability=_image(visit.lesion_probability),
+        preproc=_image(visit.preproc),
+        brain_mask=_image(visit.brain_mask),
+        mni_image=_image(visit.mni_image),
+        mni_mask=_image(visit.mni_lesion_mask),
+        to_mni=_transform(visit.to_mni),
+        from_mni=_transform(visit.from_mni),
         quality=cast(NormalisationQuality, visit.quality),
-        flair=image(visit.flair) if visit.flair is not None else None,
-        flair_to_reference=transform(visit.flair_to_reference) if visit.flair_to_reference else None,
+        flair=_image(visit.flair) if visit.flair is not None else None,
+        flair_to_reference=_transform(visit.flair_to_reference) if visit.flair_to_reference else None,
         territories=visit.territories,
-        warnings=visit.warnings,
+        diffusion=None if diffusion is None else _diffusion_in_memory(diffusion),
+        warnings=visit.warnings if diffusion is None else (*visit.warnings, *diffusion.warnings),
     )

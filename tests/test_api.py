@@ -16,8 +16,9 @@ import SimpleITK as sitk
 import mripipe
 from mripipe import api
 from mripipe.errors import InputError, RequestError
+from mripipe.model.diffusion import DiffusionResult, TractMetrics
 from mripipe.model.results import LesionVolumes, NormalisationQuality, VisitResult
-from mripipe.model.settings import RegistrationSettings, Settings
+from mripipe.model.settings import DiffusionSettings, RegistrationSettings, Settings
 from mripipe.model.stages import PreparedVisit, SegmentedVisit
 from mripipe.model.study import Session, Subject
 
@@ -197,6 +198,72 @@ def test_a_session_comes_back_in_memory(steps, tmp_path):
     assert found.flair is None
     with pytest.raises(dataclasses.FrozenInstanceError):
         found.mask = None
+
+
+@pytest.fixture
+def diffusion(monkeypatch, tmp_path):
+    """Take the place of the diffusion steps; give a series' path and keep what they were given."""
+    seen = {"path": tmp_path / "sub_dwi.nii.gz"}
+    for name in ("sub_dwi.nii.gz", "sub_dwi.bval", "sub_dwi.bvec"):
+        (tmp_path / name).write_text("0")
+
+    def fit(session, *, settings, folder):
+        seen.update(session=session, settings=settings)
+        return "fitted"
+
+    def measure(fitted, normalised, *, folder):
+        seen.update(fitted=fitted, normalised=normalised)
+        names = ("b0", "fa", "md", "ad", "rd", "direction")
+        files = {name: folder / f"{name}.nii.gz" for name in names}
+        for number, path in enumerate(files.values()):
+            picture(np.full((9, 9, 9), number, np.uint8)).to_filename(path)
+        sitk.WriteTransform(sitk.TranslationTransform(3, (4.0, 5.0, 6.0)), str(folder / "way.h5"))
+        return DiffusionResult(
+            "ok", (TractMetrics("CST", "whole", "ok", fa=0.4),), to_reference=folder / "way.h5",
+            steps=("denoised",), warnings=("from diffusion",), **files,
+        )  # fmt: skip
+
+    monkeypatch.setattr(api, "fit_diffusion", fit)
+    monkeypatch.setattr(api, "measure_tracts", measure)
+    return seen
+
+
+def test_a_session_with_diffusion(steps, diffusion):
+    t1w = picture(np.full((9, 9, 9), 10, np.int16))
+    settings = Settings(diffusion=DiffusionSettings(motion=False))
+    found = mripipe.process_session(t1w, dwi=str(diffusion["path"]), settings=settings)
+    (scan,) = diffusion["session"].scans
+    assert (scan.suffix, scan.path, scan.sidecar) == ("dwi", diffusion["path"], None)
+    assert (scan.bval.name, scan.bvec.name) == ("sub_dwi.bval", "sub_dwi.bvec")
+    assert set(steps["scans"]) == {"T1w"}
+    assert (diffusion["settings"], diffusion["fitted"]) == (settings.diffusion, "fitted")
+    assert diffusion["normalised"].final_mask.name == "lesion.nii.gz"
+    maps = found.diffusion
+    images = (maps.b0, maps.fa, maps.md, maps.ad, maps.rd, maps.direction)
+    assert [int(image.get_fdata().mean()) for image in images] == [0, 1, 2, 3, 4, 5]
+    assert maps.metrics[0].fa == 0.4
+    assert maps.to_reference.TransformPoint((0.0, 0.0, 0.0)) == (4.0, 5.0, 6.0)
+    assert found.warnings == ("from diffusion",)
+
+
+def test_a_session_without_diffusion(steps, diffusion):
+    t1w = picture(np.full((9, 9, 9), 10, np.int16))
+    assert mripipe.process_session(t1w).diffusion is None
+    skip = Settings(diffusion=DiffusionSettings(skip=True))
+    assert mripipe.process_session(t1w, dwi=diffusion["path"], settings=skip).diffusion is None
+    assert "session" not in diffusion
+
+
+def test_a_series_without_its_gradients_is_refused_before_the_work(steps, diffusion):
+    t1w = picture(np.full((9, 9, 9), 10, np.int16))
+    with pytest.raises(RequestError, match=r"^dwi: expected a path .* got Nifti1Image"):
+        mripipe.process_session(t1w, dwi=t1w)
+    diffusion["path"].with_name("sub_dwi.bvec").unlink()
+    with pytest.raises(InputError, match=r"^sub_dwi.bvec: no such file"):
+        mripipe.process_session(t1w, dwi=diffusion["path"])
+    with pytest.raises(InputError, match=r"^none.nii: no such file"):
+        mripipe.process_session(t1w, dwi="none.nii")
+    assert "scans" not in steps
 
 
 def test_a_session_without_t1w(steps):
