@@ -104,6 +104,8 @@ LONG_MEASURES: Final = {
     "lesion_load_weighted": "the same, each axial slice times the tract's largest section over its own",
 }
 LONG_STATUS: Final = {
+    "low_quality": "measured, but a quality check failed: look at the report; of diffusion, not measured: "
+    "too few directions, or lesions on both sides",
     "truncated_by_lesion": "the lesion leaves too little of the tract",
     "not_covered": "too little of the tract, or of the tissue, lies in the field of view",
 }
