@@ -30,7 +30,12 @@ class TractLine:
 
 
 def tract_lines(visits: Sequence[VisitResult]) -> list[TractLine]:
-    """Return the lines of all visits with diffusion, segment by segment, so that visits can be compared."""
+    """Return the lines of all visits, segment by segment, so that visits can be compared.
+
+    Empty where no visit has a diffusion series: what was never scanned is not missing.
+    """
+    if not any(visit.diffusion and visit.diffusion.status != "missing_input" for visit in visits):
+        return []
     lines = []
     for segment, shown in SHOWN.items():
         for visit in visits:

@@ -9,6 +9,7 @@ from mripipe.model.results import LesionVolumes, SubjectResult, VisitResult
 from mripipe.reports.diffusion import tract_lines
 from mripipe.steps.group_measurements import read_measurements
 from mripipe.steps.tables import read_results, write_subject_results, write_tables
+from mripipe.steps.tracts import tracts_without_diffusion
 
 
 def visit(session="ses-a", diffusion=None):
@@ -126,3 +127,11 @@ def test_no_tables_where_diffusion_was_left_out(tmp_path):
 def test_the_reports_lines_tell_the_sides_apart():
     line, _ = tract_lines([visit(diffusion=measured()), visit("ses-b")])
     assert (line.session_id, line.segment, line.fa_ipsi, line.fa_contra) == ("ses-a", "whole tract", 0.4, 0.5)
+
+
+def test_the_report_is_silent_where_no_visit_has_a_series():
+    bare = tracts_without_diffusion("missing_input")
+    assert tract_lines([visit(diffusion=bare), visit("ses-b", diffusion=bare)]) == []
+    # Beside a visit that has one, the gap is shown.
+    shown = tract_lines([visit(diffusion=measured()), visit("ses-b", diffusion=bare)])
+    assert {line.session_id for line in shown} == {"ses-a", "ses-b"}
