@@ -6,6 +6,9 @@ sample is drawn at random and no sum depends on the machine.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
@@ -61,30 +64,41 @@ def register_sequence(
     middle = np.argwhere(region.data > 0.5).mean(axis=0) @ region.affine[:3, :3].T + region.affine[:3, 3]
     pose = sitk.Euler3DTransform()
     pose.SetCenter((LPS[:3, :3] @ middle).tolist())
-    method = sitk.ImageRegistrationMethod()
-    method.SetNumberOfThreads(1)
-    method.SetMetricAsMattesMutualInformation(BINS)
-    near = distance_transform_edt(region.data < 0.5, sampling=GRID_MM) <= RIM_MM
-    if left_out is not None:
-        near &= to_isotropic(Volume(left_out.astype(np.float32), reference.affine), GRID_MM).data < 0.5
-    method.SetMetricFixedMask(
-        sitk.Cast(to_itk(Volume(near.astype(np.float32), region.affine)) > 0.5, sitk.sitkUInt8)
-    )
-    method.SetMetricSamplingStrategy(method.NONE)
-    method.SetInterpolator(sitk.sitkLinear)
-    method.SetMovingInitialTransform(affine_transform(start))
-    method.SetInitialTransform(pose, inPlace=True)
-    method.SetOptimizerAsRegularStepGradientDescent(LARGEST_STEP_MM, 1e-4, 200, relaxationFactor=0.5)
-    method.SetOptimizerScalesFromPhysicalShift()
-    method.SetShrinkFactorsPerLevel([2, 1])
-    method.SetSmoothingSigmasPerLevel([3.0, 0.0])
-    method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOn()
-    method.Execute(to_itk(_clipped(fixed)), to_itk(_clipped(moving)))
+    with _one_thread():
+        method = sitk.ImageRegistrationMethod()
+        method.SetMetricAsMattesMutualInformation(BINS)
+        near = distance_transform_edt(region.data < 0.5, sampling=GRID_MM) <= RIM_MM
+        if left_out is not None:
+            near &= to_isotropic(Volume(left_out.astype(np.float32), reference.affine), GRID_MM).data < 0.5
+        method.SetMetricFixedMask(
+            sitk.Cast(to_itk(Volume(near.astype(np.float32), region.affine)) > 0.5, sitk.sitkUInt8)
+        )
+        method.SetMetricSamplingStrategy(method.NONE)
+        method.SetInterpolator(sitk.sitkLinear)
+        method.SetMovingInitialTransform(affine_transform(start))
+        method.SetInitialTransform(pose, inPlace=True)
+        method.SetOptimizerAsRegularStepGradientDescent(LARGEST_STEP_MM, 1e-4, 200, relaxationFactor=0.5)
+        method.SetOptimizerScalesFromPhysicalShift()
+        method.SetShrinkFactorsPerLevel([2, 1])
+        method.SetSmoothingSigmasPerLevel([3.0, 0.0])
+        method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOn()
+        method.Execute(to_itk(_clipped(fixed)), to_itk(_clipped(moving)))
     turn, centre = np.array(pose.GetMatrix()).reshape(3, 3), np.array(pose.GetCenter())
     found = np.eye(4)
     found[:3, :3] = turn
     found[:3, 3] = np.array(pose.GetTranslation()) + centre - turn @ centre
     return np.asarray(start @ LPS @ found @ LPS)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let ITK use one thread: parts of a registration heed only the global number, and their sums differ."""
+    before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    try:
+        yield
+    finally:
+        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(before)
 
 
 def _clipped(image: Volume) -> Volume:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from scipy.spatial.transform import Rotation
 
 from mripipe.core.coregistration import register_sequence
@@ -53,3 +54,12 @@ def test_a_first_guess_far_off_is_taken_up():
     moving, _ = acquire("LAS", (3.0, 3.0, 3.0), away @ MOTION, lambda g: 150 - 100 * g, 2)
     found = register_sequence(reference, brain, moving, away)
     np.testing.assert_allclose(found[:3, 3], (away @ MOTION)[:3, 3], atol=1.0)
+
+
+def test_the_same_bytes_each_time_and_the_number_of_threads_as_it_was():
+    reference, brain = acquire("RAS", (3.0, 3.0, 3.0), np.eye(4), lambda g: 60 + 80 * g, 1)
+    moving, _ = acquire("RAS", (3.0, 3.0, 4.0), MOTION, lambda g: 150 - 100 * g, 2)
+    before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    found = {register_sequence(reference, brain, moving, np.eye(4)).tobytes() for _ in range(4)}
+    assert len(found) == 1
+    assert sitk.ProcessObject.GetGlobalDefaultNumberOfThreads() == before
