@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-from mripipe.atlases.tracts import load_tracts
+from mripipe.atlases.tracts import TRACT_NAMES, load_tracts
 from mripipe.model.diffusion import DiffusionResult, PerilesionalRing, TractStatus
 from mripipe.model.results import VisitResult
 from mripipe.steps.perilesional import RINGS_MM
@@ -33,18 +33,7 @@ _PLACE: Final[dict[str, dict[str, Any]]] = {
     "participant_id": {"Description": "Coded identity"},
     "session_id": {"Description": "Visit"},
     "days_from_onset": {"Description": "Days since stroke onset", "Units": "d"},
-    "tract": {
-        "Description": "Tract",
-        "Levels": {
-            "CST": "corticospinal tract",
-            "CC": "corpus callosum",
-            "SLF": "superior longitudinal fasciculus",
-            "AF": "arcuate fasciculus",
-            "CG": "cingulum",
-            "IFOF": "inferior fronto-occipital fasciculus",
-            "OR": "optic radiation",
-        },
-    },
+    "tract": {"Description": "Tract", "Levels": TRACT_NAMES},
     "segment": {"Description": "Part of the tract; whole is all of it"},
 }
 
@@ -133,9 +122,11 @@ def asymmetry_lines(visits: Iterable[VisitResult]) -> list[list[str]]:
 
 def long_regions() -> dict[str, str]:
     """Return the regions of the long table's rows, each with what it is."""
-    atlas, names = load_tracts(), _PLACE["tract"]["Levels"]
+    atlas = load_tracts()
     tracts = {
-        _region(course.name, segment): f"{names.get(course.name, course.name)}, {segment.replace('_', ' ')}"
+        _region(
+            course.name, segment
+        ): f"{TRACT_NAMES.get(course.name, course.name)}, {segment.replace('_', ' ')}"
         for course in (*atlas.paired, *atlas.crossing)
         for segment in segments_of(course)
     }
