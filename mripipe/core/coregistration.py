@@ -59,19 +59,17 @@ def register_sequence(
         Reference RAS mm to moving RAS mm.
 
     """
-    fixed = to_isotropic(reference, GRID_MM)
-    region = to_isotropic(Volume(brain.astype(np.float32), reference.affine), GRID_MM)
-    middle = np.argwhere(region.data > 0.5).mean(axis=0) @ region.affine[:3, :3].T + region.affine[:3, 3]
+    fixed, share, near = compared_region(reference, brain, GRID_MM)
+    middle = np.argwhere(share > 0.5).mean(axis=0) @ fixed.affine[:3, :3].T + fixed.affine[:3, 3]
     pose = sitk.Euler3DTransform()
     pose.SetCenter((LPS[:3, :3] @ middle).tolist())
     with _one_thread():
         method = sitk.ImageRegistrationMethod()
         method.SetMetricAsMattesMutualInformation(BINS)
-        near = distance_transform_edt(region.data < 0.5, sampling=GRID_MM) <= RIM_MM
         if left_out is not None:
             near &= to_isotropic(Volume(left_out.astype(np.float32), reference.affine), GRID_MM).data < 0.5
         method.SetMetricFixedMask(
-            sitk.Cast(to_itk(Volume(near.astype(np.float32), region.affine)) > 0.5, sitk.sitkUInt8)
+            sitk.Cast(to_itk(Volume(near.astype(np.float32), fixed.affine)) > 0.5, sitk.sitkUInt8)
         )
         method.SetMetricSamplingStrategy(method.NONE)
         method.SetInterpolator(sitk.sitkLinear)
@@ -101,7 +99,19 @@ def _one_thread() -> Iterator[None]:
         sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(before)
 
 
-def _clipped(image: Volume) -> Volume:
+def compared_region(
+    reference: Volume, brain: NDArray[np.bool_], grid_mm: float
+) -> tuple[Volume, Floats, NDArray[np.bool_]]:
+    """Return the reference image on an isotropic grid, the share of brain, and the brain with its rim."""
+    fixed = to_isotropic(reference, grid_mm)
+    share = to_isotropic(Volume(brain.astype(np.float32), reference.affine), grid_mm).data
+    return fixed, share, np.asarray(distance_transform_edt(share < 0.5, sampling=grid_mm) <= RIM_MM)
+
+
+def without_brightest(values: Floats) -> Floats:
     """Cut the brightest: a few bright voxels of fat or vessels would squeeze the brain into a few bins."""
-    top = np.percentile(image.data, BRIGHTEST_PERCENTILE)
-    return Volume(np.minimum(image.data, top).astype(np.float32), image.affine)
+    return np.asarray(np.minimum(values, np.percentile(values, BRIGHTEST_PERCENTILE)))
+
+
+def _clipped(image: Volume) -> Volume:
+    return Volume(without_brightest(image.data).astype(np.float32), image.affine)

@@ -14,23 +14,21 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt, map_coordinates
+from scipy.ndimage import map_coordinates
 from scipy.spatial.transform import Rotation
 from skimage.metrics import normalized_mutual_information
 
+from mripipe.core.coregistration import compared_region, without_brightest
 from mripipe.core.grid import Volume, voxel_to_world, world_to_voxel
 from mripipe.core.rough_brain import to_isotropic
 
 Floats = NDArray[np.floating]
 
 GRID_MM = 4.0
-RIM_MM = 12.0
-"""Skull and scalp around the brain are compared too; their edges tell a shift best."""
 SHIFTS_MM = (10.0, 20.0)
 TURN_DEG = 15.0
 """Moves the brain's surface by 2 cm, as the larger shift does."""
 BINS = 32
-BRIGHTEST_PERCENTILE = 99.0
 LEAST_SHARED = 0.5
 """Poses that have less than this part of the brain's surroundings in view are not compared."""
 
@@ -64,11 +62,9 @@ def check_placement(
         identity).
 
     """
-    fixed = to_isotropic(reference, GRID_MM)
-    region = to_isotropic(Volume(brain.astype(np.float32), reference.affine), GRID_MM).data >= 0.5
-    near = distance_transform_edt(~region, sampling=GRID_MM) <= RIM_MM
+    fixed, share, near = compared_region(reference, brain, GRID_MM)
     points, values = voxel_to_world(np.argwhere(near), fixed.affine), fixed.data[near]
-    inside = region[near]
+    inside = share[near] >= 0.5
     other = to_isotropic(moving, GRID_MM)
     seen = _look_up(other, points, found)
     gains = [
@@ -117,14 +113,9 @@ def _gain(values: Floats, there: Floats, here: Floats) -> float | None:
     shared = np.isfinite(there) & np.isfinite(here)
     if np.mean(shared) < LEAST_SHARED:
         return None
-    fixed = _clipped(values[shared])
-    return _similarity(fixed, _clipped(there[shared])) - _similarity(fixed, _clipped(here[shared]))
+    fixed, away, at = (without_brightest(seen[shared]) for seen in (values, there, here))
+    return _similarity(fixed, away) - _similarity(fixed, at)
 
 
 def _similarity(one: Floats, other: Floats) -> float:
     return float(normalized_mutual_information(one, other, bins=BINS))
-
-
-def _clipped(values: Floats) -> Floats:
-    """Cut the brightest: a few bright voxels of fat would squeeze the brain into a few bins."""
-    return np.asarray(np.minimum(values, np.percentile(values, BRIGHTEST_PERCENTILE)))
