@@ -24,6 +24,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import stats
 
 from mripipe.errors import InputError
 
@@ -72,13 +73,41 @@ def icc_2_1(ratings: ArrayLike) -> float:
     """
     table = _table(ratings, at_least=2)
     n, k = table.shape
-    grand = table.mean()
-    subjects, raters = table.mean(axis=1, keepdims=True), table.mean(axis=0, keepdims=True)
-    between = k * float(np.sum((subjects - grand) ** 2)) / (n - 1)
-    judges = n * float(np.sum((raters - grand) ** 2)) / (k - 1)
-    error = float(np.sum((table - subjects - raters + grand) ** 2)) / ((n - 1) * (k - 1))
+    between, judges, error = _mean_squares(table)
     spread = between + (k - 1) * error + k * (judges - error) / n
     return (between - error) / spread if spread else float("nan")
+
+
+def icc_interval(ratings: ArrayLike) -> tuple[float, float]:
+    """Return the 95 % interval of ICC(2,1); NaN where the ratings hold no error.
+
+    McGraw & Wong 1996, doi:10.1037/1082-989X.1.1.30 (case 2, absolute agreement).
+
+    Parameters
+    ----------
+    ratings : array, shape (n_subjects, n_raters)
+        One row a subject, one column a rater, none missing.
+
+    Raises
+    ------
+    InputError
+        If there are fewer than two subjects or raters, or a value is not finite.
+
+    """
+    table = _table(ratings, at_least=2)
+    n, k = table.shape
+    between, judges, error = _mean_squares(table)
+    r = icc_2_1(table)
+    if not np.isfinite(r) or error <= 0:
+        return float("nan"), float("nan")
+    a = k * r / (n * (1 - r))
+    b = 1 + k * r * (n - 1) / (n * (1 - r))
+    v = (a * judges + b * error) ** 2 / ((a * judges) ** 2 / (k - 1) + (b * error) ** 2 / ((n - 1) * (k - 1)))
+    low, high = stats.f.ppf(0.975, n - 1, v), stats.f.ppf(0.975, v, n - 1)
+    spread = k * judges + (k * n - k - n) * error
+    lower = n * (between - low * error) / (low * spread + n * between)
+    upper = n * (high * between - error) / (spread + n * high * between)
+    return float(lower), float(upper)
 
 
 def bland_altman(first: ArrayLike, second: ArrayLike) -> BlandAltman:
@@ -153,6 +182,17 @@ def minimal_detectable_change(within_sd: float) -> float:
     if not 0 <= within_sd < float("inf"):
         raise InputError(f"a within-subject standard deviation of {within_sd}: expected 0 or more")
     return _NORMAL_95 * sqrt(2) * within_sd
+
+
+def _mean_squares(table: NDArray[np.float64]) -> tuple[float, float, float]:
+    """Return the mean squares between subjects, between raters and of the error."""
+    n, k = table.shape
+    grand = table.mean()
+    subjects, raters = table.mean(axis=1, keepdims=True), table.mean(axis=0, keepdims=True)
+    between = k * float(np.sum((subjects - grand) ** 2)) / (n - 1)
+    judges = n * float(np.sum((raters - grand) ** 2)) / (k - 1)
+    error = float(np.sum((table - subjects - raters + grand) ** 2)) / ((n - 1) * (k - 1))
+    return between, judges, error
 
 
 def _table(ratings: ArrayLike, *, at_least: int) -> NDArray[np.float64]:

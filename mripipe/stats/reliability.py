@@ -9,13 +9,12 @@ from itertools import combinations
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy import stats
 
 from mripipe.core.reliability import (
     BlandAltman,
     bland_altman,
     icc_2_1,
+    icc_interval,
     minimal_detectable_change,
     within_subject_sd,
 )
@@ -69,33 +68,6 @@ def reliabilities(ratings: Iterable[Rating]) -> list[Reliability]:
         groups += combinations(raters, 2) if len(raters) > 2 else []
         found += [_reliability(measure, group, list(visits.values())) for group in groups]
     return found
-
-
-def icc_interval(table: NDArray[np.float64]) -> tuple[float, float]:
-    """Return the 95 % interval of ICC(2,1).
-
-    References
-    ----------
-    McGraw & Wong 1996, doi:10.1037/1082-989X.1.1.30 (case 2, absolute agreement)
-
-    """
-    n, k = table.shape
-    grand = table.mean()
-    subjects, raters = table.mean(axis=1, keepdims=True), table.mean(axis=0, keepdims=True)
-    between = k * float(np.sum((subjects - grand) ** 2)) / (n - 1)
-    judges = n * float(np.sum((raters - grand) ** 2)) / (k - 1)
-    error = float(np.sum((table - subjects - raters + grand) ** 2)) / ((n - 1) * (k - 1))
-    r = icc_2_1(table)
-    if not np.isfinite(r) or error <= 0:
-        return float("nan"), float("nan")
-    a = k * r / (n * (1 - r))
-    b = 1 + k * r * (n - 1) / (n * (1 - r))
-    v = (a * judges + b * error) ** 2 / ((a * judges) ** 2 / (k - 1) + (b * error) ** 2 / ((n - 1) * (k - 1)))
-    low, high = stats.f.ppf(0.975, n - 1, v), stats.f.ppf(0.975, v, n - 1)
-    spread = k * judges + (k * n - k - n) * error
-    lower = n * (between - low * error) / (low * spread + n * between)
-    upper = n * (high * between - error) / (spread + n * high * between)
-    return float(lower), float(upper)
 
 
 def _reliability(measure: str, raters: tuple[str, ...], visits: Sequence[dict[str, float]]) -> Reliability:

@@ -5,7 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mripipe.core.reliability import bland_altman, icc_2_1, minimal_detectable_change, within_subject_sd
+from mripipe.core.reliability import (
+    bland_altman,
+    icc_2_1,
+    icc_interval,
+    minimal_detectable_change,
+    within_subject_sd,
+)
 from mripipe.errors import InputError
 
 SHROUT_FLEISS = [[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]]
@@ -21,6 +27,15 @@ def test_icc_of_shrout_and_fleiss():
     assert icc_2_1(SHROUT_FLEISS) == pytest.approx(0.29, abs=0.005)
     printed = (11.24 - 1.02) / (11.24 + 3 * 1.02 + 4 * (32.49 - 1.02) / 6)
     assert icc_2_1(SHROUT_FLEISS) == pytest.approx(printed, abs=5e-4)
+
+
+def test_interval_of_shrout_and_fleiss():
+    # As the R package psych prints it for these ratings: ICC2 0.29, 0.019 to 0.76.
+    assert icc_interval(SHROUT_FLEISS) == (pytest.approx(0.019, abs=0.001), pytest.approx(0.761, abs=0.001))
+
+
+def test_without_error_there_is_no_interval():
+    assert np.isnan(icc_interval([[1, 1], [2, 2], [3, 3]])).all()
 
 
 def test_icc_counts_a_steady_difference_between_raters():
