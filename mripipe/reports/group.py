@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 
-import jinja2
 from markupsafe import Markup, escape
 
 from mripipe.model.page import GroupPage
-from mripipe.reports.subject import csp_hash, package_text
+from mripipe.reports.html import csp_hash, package_text, page_environment
 
 
 def render_group(page: GroupPage) -> str:
@@ -27,14 +26,8 @@ def render_group(page: GroupPage) -> str:
     """
     style = package_text("subject.css") + package_text("group.css")
     script = package_text("group.js")
-    environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(package_text),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"svg": Markup, "cited": lambda text: _cited(text, page)}
+    environment = page_environment()
+    environment.filters["cited"] = lambda text: _cited(text, page)
     return environment.get_template("group.html").render(
         page=page,
         versions=dict(page.versions),

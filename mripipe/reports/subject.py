@@ -6,12 +6,9 @@ the coded identity only, no time of writing, and the same results always give th
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 
 import jinja2
 from markupsafe import Markup
@@ -20,6 +17,7 @@ from mripipe.atlases.territories import TERRITORIES
 from mripipe.figures.growth import GrowthPoint, growth_plot, uses_days
 from mripipe.model.results import SubjectResult, TerritoryLoad, VisitResult
 from mripipe.reports.diffusion import tract_lines
+from mripipe.reports.html import csp_hash, package_text, page_environment
 from mripipe.reports.pictures import DEFORMABLE, Gallery, mni_frames, native_galleries
 
 NOT_AVAILABLE = "n/a"
@@ -138,19 +136,11 @@ def _growth_point(visit: VisitResult) -> GrowthPoint:
 
 
 def _environment() -> jinja2.Environment:
-    """Make the template engine; every value from a file or table is escaped unless marked as our own SVG."""
-    environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(package_text),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_environment()
     environment.filters |= {
         "number": format_number,
         "status_words": lambda status: _STATUS_WORDS.get(status, status.replace("_", " ")),
         "or_na": lambda value: NOT_AVAILABLE if value is None or value == "" else value,
-        "svg": Markup,
     }
     environment.globals["deformable"] = DEFORMABLE
     return environment
@@ -168,13 +158,3 @@ def format_number(value: float | None, digits: int = 1) -> str:
     if value is None or not math.isfinite(value):
         return NOT_AVAILABLE
     return f"{value:.{digits}f}".replace("-", "\u2212")
-
-
-def package_text(name: str) -> str:
-    """Return a template, style or script of this package."""
-    return resources.files("mripipe.reports").joinpath(name).read_text(encoding="utf-8")
-
-
-def csp_hash(text: str) -> str:
-    """Hash an inline style or script as a browser does: nothing else in the file may then run."""
-    return base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")
