@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from mripipe.core.tissue import LEAST_DEVIATION, TYPICAL_DISTANCE, first_guess, log_density
+from mripipe.core.tissue import LEAST_DEVIATION, TYPICAL_DISTANCE, first_guess, log_density, posterior
 
 Floats = NDArray[np.floating]
 
@@ -68,12 +68,11 @@ def fit_healthy(values: Floats, priors: Floats, *, dark_csf: bool) -> HealthyMod
     least = np.diag((LEAST_DEVIATION * np.abs(means[1])) ** 2 + 1e-12)
     fluid, spread = _ventricular(values, priors[:, 2], means[0, 0], 1.0 if dark_csf else -1.0)
     means[2], covariances[2] = fluid, np.diag(spread**2)
-    expected = np.log(mixed_prior(priors.T + 1e-3))
+    expected = mixed_prior(priors.T + 1e-3)
     for _ in range(ITERATIONS):
         model = HealthyModel(means.copy(), covariances + least)
         logs = model.log_densities(values)
-        share = np.exp(logs + expected - (logs + expected).max(axis=0))
-        share /= share.sum(axis=0)
+        share = posterior(logs, expected)
         for k in range(2):
             constant = log_density(means[k : k + 1], means[k], model.covariances[k])[0]
             typical = 2.0 * (constant - logs[k]) < TYPICAL_DISTANCE**2

@@ -15,6 +15,8 @@ from scipy.special import expit
 
 from mripipe.core.healthy import HealthyModel, fit_healthy, mixed_prior
 from mripipe.core.residual_bias import without_shading
+from mripipe.core.smoothing import smoother_within
+from mripipe.core.tissue import posterior
 
 Floats = NDArray[np.floating]
 
@@ -110,8 +112,7 @@ def _evidence(
 
 def _mirrored_evidence(evidence: Floats, brain: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Return the mirrored place's evidence, at least 0: what both sides show speaks less for an infarct."""
-    weight = np.maximum(gaussian_filter(brain.astype(np.float32), MIRROR_BLUR_MM), 0.05)
-    return np.asarray(np.maximum(gaussian_filter(evidence, MIRROR_BLUR_MM) / weight, 0.0)[::-1] * brain)
+    return np.asarray(np.maximum(smoother_within(brain, MIRROR_BLUR_MM)(evidence), 0.0)[::-1] * brain)
 
 
 def _expected_tissue(logs: Floats, brain: NDArray[np.bool_], priors: Floats) -> Floats:
@@ -124,16 +125,12 @@ def _expected_tissue(logs: Floats, brain: NDArray[np.bool_], priors: Floats) -> 
     shallow = distance_transform_edt(brain)[brain] <= RIM_MM
     prior[2, shallow] = np.maximum(prior[2, shallow], RIM_CSF)
     four = mixed_prior(prior)
-    joint = logs + np.log(four)
-    posterior = np.exp(joint - joint.max(axis=0))
-    posterior /= posterior.sum(axis=0)
-    weight = gaussian_filter(brain.astype(np.float32), MIRROR_BLUR_MM)
+    smooth = smoother_within(brain, MIRROR_BLUR_MM)
     mirrored = []
-    for share in posterior:
+    for share in posterior(logs, four):
         volume = np.zeros(brain.shape, np.float32)
         volume[brain] = share
-        smooth = gaussian_filter(volume, MIRROR_BLUR_MM) / np.maximum(weight, 0.05)
-        mirrored.append(smooth[::-1][brain])
+        mirrored.append(smooth(volume)[::-1][brain])
     expected = 0.5 * four + 0.5 * np.array(mirrored) + 1e-4
     return np.asarray(expected / expected.sum(axis=0))
 

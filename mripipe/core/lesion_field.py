@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt, gaussian_filter
+from scipy.ndimage import distance_transform_edt
 from scipy.special import expit
+
+from mripipe.core.smoothing import smoother_within
 
 Floats = NDArray[np.floating]
 
@@ -48,12 +50,10 @@ def lesion_probability(
 
     """
     if elsewhere is not None:
-        weight = np.maximum(gaussian_filter(brain.astype(np.float32), NEIGHBOUR_MM), 0.05)
-        said = gaussian_filter(np.where(brain, elsewhere, 0.0).astype(np.float32), NEIGHBOUR_MM) / weight
+        said = smoother_within(brain, NEIGHBOUR_MM)(elsewhere)
         log_odds = log_odds + np.clip(said, -OTHER_VISITS_LOG_ODDS, OTHER_VISITS_LOG_ODDS)
     probability = mean_field(log_odds, brain)
-    weight = np.maximum(gaussian_filter(brain.astype(np.float32), CORE_MM), 0.3)
-    strength = gaussian_filter(np.where(brain, log_odds, 0.0).astype(np.float32), CORE_MM) / weight
+    strength = smoother_within(brain, CORE_MM, least=0.3)(log_odds)
     core = (strength >= CORE_LOG_ODDS) & (probability >= 0.5)
     if not core.any():
         return np.zeros_like(probability)
@@ -62,15 +62,10 @@ def lesion_probability(
 
 def mean_field(log_odds: Floats, brain: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Let neighbours agree: the fixed point of P = sigmoid(log odds + weight x mean of their 2P - 1)."""
-    inside = np.maximum(gaussian_filter(brain.astype(np.float32), NEIGHBOUR_MM), 0.05)
-    wide = np.maximum(gaussian_filter(brain.astype(np.float32), START_MM), 0.05)
-    start = gaussian_filter(np.where(brain, log_odds, 0.0).astype(np.float32), START_MM) / wide
+    start = smoother_within(brain, START_MM)(log_odds)
+    votes = smoother_within(brain, NEIGHBOUR_MM)
     probability = np.where(brain, expit(NEIGHBOUR_WEIGHT * start), 0.0).astype(np.float32)
     for _ in range(MEAN_FIELD_STEPS):
-        votes = gaussian_filter(
-            np.where(brain, 2.0 * probability - 1.0, 0.0).astype(np.float32), NEIGHBOUR_MM
-        )
-        probability = np.where(brain, expit(log_odds + NEIGHBOUR_WEIGHT * votes / inside), 0.0).astype(
-            np.float32
-        )
+        odds = log_odds + NEIGHBOUR_WEIGHT * votes(2.0 * probability - 1.0)
+        probability = np.where(brain, expit(odds), 0.0).astype(np.float32)
     return probability

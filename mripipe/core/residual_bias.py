@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, map_coordinates
 
-from mripipe.core.tissue import TYPICAL_DISTANCE, fit_tissues, log_density
+from mripipe.core.tissue import TYPICAL_DISTANCE, fit_tissues, log_density, posterior
 
 Floats = NDArray[np.floating]
 
@@ -60,11 +60,8 @@ def _straying(values: Floats, expected: Floats) -> tuple[Floats, Floats]:
     column = values[:, None]
     model = fit_tissues(column[::2], expected[::2])
     logs = np.stack([log_density(column, m, c) for m, c in zip(model.means, model.covariances, strict=True)])
-    joint = logs.T + np.log(expected + 1e-6)
-    share = np.exp(joint - joint.max(axis=1, keepdims=True))
-    share /= share.sum(axis=1, keepdims=True)
     mean, deviation = model.means[:2, 0], np.sqrt(model.covariances[:2, 0, 0])
-    share = share[:, :2] * (np.abs(column - mean) < TYPICAL_DISTANCE * deviation)
+    share = posterior(logs, expected.T + 1e-6)[:2].T * (np.abs(column - mean) < TYPICAL_DISTANCE * deviation)
     precision = share * (mean / deviation) ** 2
     weight = precision.sum(axis=1)
     tissue = np.maximum(precision @ mean / np.maximum(weight, 1e-9), 1e-6)

@@ -41,6 +41,13 @@ def log_density(values: Floats, mean: Floats, covariance: Floats) -> Floats:
     return np.asarray(-0.5 * (distance + constant))
 
 
+def posterior(logs: Floats, prior: Floats) -> Floats:
+    """Return class probabilities (K, N), sum 1, from log densities (K, N) and priors (K, N) above 0."""
+    joint = logs + np.log(prior)
+    share = np.exp(joint - joint.max(axis=0))
+    return np.asarray(share / share.sum(axis=0))
+
+
 def fit_tissues(values: Floats, priors: Floats) -> TissueModel:
     """Fit the tissues of one brain.
 
@@ -59,17 +66,13 @@ def fit_tissues(values: Floats, priors: Floats) -> TissueModel:
     means, covariances = first_guess(values, priors)
     floor = np.diag((LEAST_DEVIATION * np.abs(means[1])) ** 2 + 1e-12)
     for _ in range(ITERATIONS):
-        logs = np.stack(
-            [log_density(values, m, c + floor) for m, c in zip(means, covariances, strict=True)], axis=1
-        )
-        joint = logs + np.log(priors + 1e-6)
-        share = np.exp(joint - joint.max(axis=1, keepdims=True))
-        share /= share.sum(axis=1, keepdims=True)
+        logs = np.stack([log_density(values, m, c + floor) for m, c in zip(means, covariances, strict=True)])
+        share = posterior(logs, priors.T + 1e-6)
         dim = values.shape[1]
         for k in range(len(CLASSES)):
             constant = np.linalg.slogdet(covariances[k] + floor)[1] + dim * np.log(2 * np.pi)
-            distance = np.sqrt(np.maximum(-2.0 * logs[:, k] - constant, 0.0))
-            weight = share[:, k] * (distance < TYPICAL_DISTANCE)
+            distance = np.sqrt(np.maximum(-2.0 * logs[k] - constant, 0.0))
+            weight = share[k] * (distance < TYPICAL_DISTANCE)
             total = weight.sum() + 1e-12
             means[k] = weight @ values / total
             centred = values - means[k]
