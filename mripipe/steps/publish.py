@@ -13,7 +13,7 @@ from typing import Any
 
 from mripipe import __version__
 from mripipe.bids.files import write_atomic
-from mripipe.bids.names import Entities, OutputPaths
+from mripipe.bids.names import Entities, OutputPaths, parse
 from mripipe.errors import ProcessingError
 from mripipe.model.diffusion import DiffusionResult
 from mripipe.model.failure import Failure
@@ -30,9 +30,15 @@ sub-*.html are the reports. Each image and transform has a JSON file that names 
 """
 
 IGNORED = (
-    "*.html\nlogs/\nwork/\noutcomes/\nunblinded/\nCITATION.md\n*_results.json\n*_xfm.*\n"
+    "*.html\nlogs\nwork\noutcomes\nunblinded\nCITATION.md\n*_results.json\n*_xfm.*\n"
     "lesion_volumes.*\nmeasurements.*\ntract_*\n"
+    "*_dwimap.*\n*_dwiref.*\n*_desc-preproc_dwi.bval\n*_desc-preproc_dwi.bvec\n"
 )
+"""What BIDS has no name for yet, or no rule of its validator takes. A folder without a slash at its end: with
+one the validator passes over what is in it and still minds the folder."""
+
+SKULL_STRIPPED = {"T1w": False, "T2w": False, "FLAIR": False, "dwi": True}
+"""Whether everything outside the brain is 0, by suffix; BIDS asks for it in an image's sidecar."""
 
 
 @dataclass(frozen=True)
@@ -221,11 +227,20 @@ def _publish_file(source: Path, target: Path, scans: list[Path], origin: Origin,
         "SHA256": hashlib.sha256(content).hexdigest(),
         "GeneratedBy": GENERATED_BY,
         "Parameters": dict(origin.parameters),
+        **_content_keys(target),
     }
     write_changed(target, content)
     write_changed(sidecar, _json(about))
     written |= {target, sidecar}
     return target
+
+
+def _content_keys(target: Path) -> dict[str, Any]:
+    """Return what BIDS wants said of an image's or mask's content."""
+    name = parse(target.name)
+    if name.suffix == "mask":
+        return {"Type": "Brain" if name.desc == "brain" else "Lesion"}
+    return {"SkullStripped": SKULL_STRIPPED[name.suffix]} if name.suffix in SKULL_STRIPPED else {}
 
 
 def _sources(session: Session) -> list[Path]:

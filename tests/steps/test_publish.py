@@ -156,3 +156,12 @@ def test_content_of_the_same_length_is_still_compared(tmp_path):
     write_changed(tmp_path / "a", b"one")
     write_changed(tmp_path / "a", b"two")
     assert (tmp_path / "a").read_bytes() == b"two"
+
+
+def test_sidecars_say_what_the_bids_validator_asks_for(folder):
+    publish(folder)
+    about = {name: json.loads(path.read_text()) for name, path in published(folder).items() if ".json" in name}
+    assert about["desc-preproc_T2w.json"]["SkullStripped"] is False
+    assert about["desc-brain_mask.json"]["Type"] == "Brain"
+    assert about["label-L_desc-final_mask.json"]["Type"] == "Lesion"
+    assert not {"SkullStripped", "Type"} & set(about["label-L_probseg.json"])
