@@ -149,7 +149,7 @@ def test_the_folder_is_a_bids_derivative(tmp_path):
     description = json.loads((tmp_path / "out" / "dataset_description.json").read_text())
     assert description["DatasetType"] == "derivative"
     assert description["DatasetLinks"] == {"raw": "../bids"}
-    assert "work/" in (tmp_path / "out" / ".bidsignore").read_text().split()
+    assert "work" in (tmp_path / "out" / ".bidsignore").read_text().split()
 
 
 def test_content_of_the_same_length_is_still_compared(tmp_path):
@@ -160,7 +160,9 @@ def test_content_of_the_same_length_is_still_compared(tmp_path):
 
 def test_sidecars_say_what_the_bids_validator_asks_for(folder):
     publish(folder)
-    about = {name: json.loads(path.read_text()) for name, path in published(folder).items() if ".json" in name}
+    about = {
+        name: json.loads(path.read_text()) for name, path in published(folder).items() if ".json" in name
+    }
     assert about["desc-preproc_T2w.json"]["SkullStripped"] is False
     assert about["desc-brain_mask.json"]["Type"] == "Brain"
     assert about["label-L_desc-final_mask.json"]["Type"] == "Lesion"
