@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from nipype import Workflow
 
 from mripipe import __version__
 from mripipe.bids.names import OutputPaths
-from mripipe.errors import RequestError
+from mripipe.errors import InputError, RequestError
 from mripipe.interfaces.digests import (
     COMPUTING_PACKAGES,
     REPORTING_PACKAGES,
@@ -21,7 +22,8 @@ from mripipe.interfaces.digests import (
     file_digest,
     library_versions,
 )
-from mripipe.interfaces.engine import Execution, locked, plan_graph, prepare_graph, run_graph
+from mripipe.interfaces.engine import Execution, plan_graph, prepare_graph, run_graph
+from mripipe.interfaces.locks import locked
 from mripipe.interfaces.plan import PlannedStep
 from mripipe.interfaces.step import result_of
 from mripipe.model.diffusion import DiffusionResult
@@ -31,7 +33,7 @@ from mripipe.model.settings import Settings
 from mripipe.model.study import Session, Study
 from mripipe.reports.subject import render_report
 from mripipe.steps.publish import Origin, publish_subject, write_changed, write_dataset_files
-from mripipe.steps.tables import read_results, write_subject_results, write_tables
+from mripipe.steps.tables import read_subject_results, write_subject_results, write_tables
 from mripipe.steps.tracts import tracts_without_diffusion
 
 from .subject import build_subject
@@ -39,8 +41,8 @@ from .subject import build_subject
 CHECK_STEP = "check"
 MEASURING = ("measure_visit", "measure_tracts")
 """The steps whose results are published."""
-PUBLISH_WAIT_SECONDS = 600.0
-"""Longer than any participant's files and report take to write."""
+TABLES_WAIT_SECONDS = 600.0
+"""Longer than hundreds of runs that end together take to write the tables one after the other."""
 
 
 @dataclass(frozen=True)
@@ -91,14 +93,13 @@ def run_participants(
     """
     out_dir, work_dir = out_dir.absolute(), work_dir.absolute()
     make_folder(out_dir)
-    with locked([make_folder(work_dir / subject.participant_id) for subject in study.subjects]) as locks:
+    make_folder(work_dir)
+    with locked(_participant_locks(study, OutputPaths(out_dir).logs, work_dir)):
         workflow = _build(study, out_dir, work_dir, settings)
         steps: tuple[PlannedStep, ...] = ()
         if workflow.list_node_names():
             logs = OutputPaths(out_dir).logs
-            steps = run_graph(workflow, logs=logs, execution=execution or Execution(), keep_open=locks)
-    # Runs of other participants into the same folder take turns here, so that no row of a table is lost.
-    with locked([make_folder(OutputPaths(out_dir).logs)], wait_seconds=PUBLISH_WAIT_SECONDS):
+            steps = run_graph(workflow, logs=logs, execution=execution or Execution())
         return _publish(study, steps, out_dir, settings)
 
 
@@ -111,15 +112,16 @@ def report_again(study: Study, out_dir: Path, *, settings: Settings) -> RunOutco
         There is no result of any of the participants.
 
     """
-    wanted = {subject.participant_id for subject in study.subjects}
-    found = [result for result in read_results(out_dir) if result.participant_id in wanted]
-    if not found:
-        raise RequestError(
-            f"{out_dir}: no results of these participants here; run without --reports-only first"
-        )
-    failures: list[Failure] = []
-    results = tuple(_with_report(result, out_dir, settings, failures) for result in found)
-    write_tables(out_dir)
+    with locked(_participant_locks(study, OutputPaths(out_dir).logs)):
+        found = _known_results(study, out_dir)
+        if not found:
+            raise RequestError(
+                f"{out_dir}: no results of these participants here; run without --reports-only first"
+            )
+        failures: list[Failure] = []
+        results = tuple(_with_report(result, out_dir, settings, failures) for result in found.values())
+        with _tables_locked(out_dir):
+            write_tables(out_dir)
     failed = [v for result in results for v in result.visits if v.error is not None]
     failures += [Failure(v.participant_id, v.session_id, CHECK_STEP, v.error or "") for v in failed]
     return RunOutcome(results, tuple(failures))
@@ -134,6 +136,16 @@ def make_folder(path: Path) -> Path:
     return path
 
 
+def _participant_locks(study: Study, *folders: Path) -> list[Path]:
+    """Name the locks that keep other runs from these participants; runs of others go on beside."""
+    return [folder / "locks" / f"{s.participant_id}.lock" for folder in folders for s in study.subjects]
+
+
+def _tables_locked(out_dir: Path) -> contextlib.AbstractContextManager[None]:
+    """Take turns with runs of other participants, so that no row of a table is lost."""
+    return locked([OutputPaths(out_dir).logs / "locks" / "tables.lock"], wait_seconds=TABLES_WAIT_SECONDS)
+
+
 def _build(study: Study, out_dir: Path, work_dir: Path, settings: Settings) -> Workflow:
     whole = Workflow(name="participants")
     graphs = [build_subject(subject, settings) for subject in study.subjects]
@@ -144,10 +156,9 @@ def _build(study: Study, out_dir: Path, work_dir: Path, settings: Settings) -> W
 
 def _publish(study: Study, steps: tuple[PlannedStep, ...], out_dir: Path, settings: Settings) -> RunOutcome:
     origin = Origin(study.root, asdict(settings))
-    write_dataset_files(out_dir, origin, _citation())
-    known = {result.participant_id: result for result in _known_results(out_dir)}
+    known = _known_results(study, out_dir)
     failures: list[Failure] = []
-    results = []
+    results, fresh = [], {}
     for subject in study.subjects:
         mine = {(s.session_id, s.step): s for s in steps if s.participant_id == subject.participant_id}
         visits = tuple(_visit_result(session, mine, settings) for session in subject.sessions)
@@ -160,13 +171,22 @@ def _publish(study: Study, steps: tuple[PlannedStep, ...], out_dir: Path, settin
                 subject, visits, out_dir=out_dir, origin=origin, template=template, earlier=result
             )
             result = _with_report(published, out_dir, settings, failures)
-            write_changed(_key_file(out_dir, subject.participant_id), key.encode())
+            fresh[subject.participant_id] = key
         results.append(result)
-    tables = (OutputPaths(out_dir).lesion_volumes, OutputPaths(out_dir).measurements)
-    unchanged = all(known.get(result.participant_id) is result for result in results)
-    if not unchanged or not all(path.is_file() for path in tables):
-        write_tables(out_dir)
+    with _tables_locked(out_dir):
+        _write_shared(out_dir, origin, fresh)
     return RunOutcome(tuple(results), tuple(failures))
+
+
+def _write_shared(out_dir: Path, origin: Origin, fresh: Mapping[str, str]) -> None:
+    """Write what all participants share, from what lies in the folder now."""
+    write_dataset_files(out_dir, origin, _citation())
+    tables = (OutputPaths(out_dir).lesion_volumes, OutputPaths(out_dir).measurements)
+    if fresh or not all(path.is_file() for path in tables):
+        write_tables(out_dir)
+    # Only now: a run that was killed before must not find its participants' rows done.
+    for participant, key in fresh.items():
+        write_changed(_key_file(out_dir, participant), key.encode())
 
 
 def _visit_result(
@@ -280,12 +300,15 @@ def _is_published(result: SubjectResult, key: str, out_dir: Path) -> bool:
     return all(path.is_file() for path in (listed, result.report, *(out_dir / name for name in names)))
 
 
-def _known_results(out_dir: Path) -> tuple[SubjectResult, ...]:
-    """Return earlier results; what cannot be read is made again."""
-    try:
-        return read_results(out_dir)
-    except ValueError:
-        return ()
+def _known_results(study: Study, out_dir: Path) -> dict[str, SubjectResult]:
+    """Return these participants' earlier results; what cannot be read is made again."""
+    known = {}
+    for subject in study.subjects:
+        with contextlib.suppress(InputError):
+            found = read_subject_results(out_dir, subject.participant_id)
+            if found is not None:
+                known[subject.participant_id] = found
+    return known
 
 
 def _citation() -> str:

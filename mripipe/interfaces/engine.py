@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 import os
 import shutil
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from nipype import Workflow
 
@@ -23,8 +21,6 @@ from .pool import StepPoolPlugin
 from .progress import Progress, StopAtFirstFailure
 
 POLL_SECONDS = 0.1
-LOCK_WAIT_SECONDS = 5.0
-"""Long enough for the workers of a killed run to notice and end."""
 
 
 @dataclass(frozen=True)
@@ -71,13 +67,10 @@ def plan_graph(workflow: Workflow, *, retry: bool = True) -> tuple[PlannedStep, 
     return planner.steps
 
 
-def run_graph(
-    workflow: Workflow, *, logs: Path, execution: Execution, keep_open: tuple[int, ...] = ()
-) -> tuple[PlannedStep, ...]:
+def run_graph(workflow: Workflow, *, logs: Path, execution: Execution) -> tuple[PlannedStep, ...]:
     """Run a prepared workflow and say afterwards what became of each step.
 
     Steps that failed earlier are tried again. A step's failure is its result, not an exception.
-    `keep_open` are the descriptors of `locked`, for the worker processes to hold.
 
     Raises
     ------
@@ -98,46 +91,8 @@ def run_graph(
     progress = Progress(tuple(step.result for step in todo), stop_on_failure=execution.stop_on_first_crash)
     step_module.interrupted = False
     with _quiet_nipype(logs / "nipype.log"), contextlib.suppress(StopAtFirstFailure):
-        _run(workflow, _plugin(execution, logs, progress, keep_open))
+        _run(workflow, _plugin(execution, logs, progress))
     return plan_graph(workflow, retry=False)
-
-
-@contextlib.contextmanager
-def locked(folders: Iterable[Path], *, wait_seconds: float = LOCK_WAIT_SECONDS) -> Iterator[tuple[int, ...]]:
-    """Keep other runs out of some folders, made if need be; gives descriptors for worker processes.
-
-    The lock lasts as long as a process that holds a descriptor, so also after a killed run's last worker.
-
-    Raises
-    ------
-    RequestError
-        Another run is at work in one of them.
-
-    """
-    with contextlib.ExitStack() as stack:
-        yield tuple(_lock(folder, stack, wait_seconds) for folder in folders)
-
-
-def _lock(folder: Path, stack: contextlib.ExitStack, wait_seconds: float) -> int:
-    folder.mkdir(parents=True, exist_ok=True)
-    stream = stack.enter_context((folder / ".lock").open("w"))
-    patience = time.monotonic() + wait_seconds
-    while not _try_lock(stream):
-        if time.monotonic() > patience:
-            raise RequestError(f"{folder}: another run is at work here; wait for it or end it")
-        time.sleep(POLL_SECONDS)
-    return stream.fileno()
-
-
-def _try_lock(stream: TextIO) -> bool:
-    try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        # Some network file systems know no locks; running is better than refusing there.
-        return True
-    return True
 
 
 def _run(workflow: Workflow, plugin: Any) -> None:
@@ -151,12 +106,12 @@ def _run(workflow: Workflow, plugin: Any) -> None:
             plugin.close()
 
 
-def _plugin(execution: Execution, logs: Path, progress: Progress, keep_open: tuple[int, ...]) -> Any:
+def _plugin(execution: Execution, logs: Path, progress: Progress) -> Any:
     arguments: dict[str, Any] = {"status_callback": progress, **dict(execution.plugin_args)}
     wanted = execution.plugin.lower()
     if wanted == "multiproc" and execution.nprocs > 1:
         arguments |= {"n_procs": execution.nprocs, "raise_insufficient": False}
-        arguments |= {"log": logs / "workers.log", "keep_open": keep_open}
+        arguments |= {"log": logs / "workers.log"}
         if execution.mem_gb is not None:
             arguments["memory_gb"] = execution.mem_gb
         return StepPoolPlugin(arguments)

@@ -33,7 +33,7 @@ serve()
 class Worker:
     """One process that runs nodes."""
 
-    def __init__(self, log: Path, keep_open: tuple[int, ...]) -> None:
+    def __init__(self, log: Path) -> None:
         threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
         with log.open("ab") as stream:
             self.process = subprocess.Popen(
@@ -43,7 +43,6 @@ class Worker:
                 stderr=stream,
                 env={**threads, **os.environ},
                 start_new_session=True,
-                pass_fds=keep_open,
             )
         # An empty entry means the current folder, which is no place to find modules in.
         self._send([entry for entry in sys.path if entry])
@@ -73,7 +72,7 @@ class Worker:
 
 
 class StepPoolPlugin(MultiProcPlugin):  # type: ignore[misc]
-    """MultiProc with workers of its own; ``plugin_args`` as MultiProc's, and `log` and `keep_open`."""
+    """MultiProc with workers of its own; ``plugin_args`` as MultiProc's, and `log`."""
 
     def __init__(self, plugin_args: dict[str, Any]) -> None:
         super().__init__(plugin_args=plugin_args)
@@ -137,7 +136,7 @@ class StepPoolPlugin(MultiProcPlugin):  # type: ignore[misc]
         with self._lock:
             if self._closed:
                 raise EOFError
-            worker = self._local.worker = Worker(self.plugin_args["log"], self.plugin_args["keep_open"])
+            worker = self._local.worker = Worker(self.plugin_args["log"])
             self._workers.append(worker)
         return worker
 

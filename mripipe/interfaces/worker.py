@@ -7,6 +7,8 @@ importable for its steps to run in parallel.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import logging
 import os
 import pickle
@@ -18,6 +20,8 @@ import traceback
 from typing import BinaryIO
 
 PARENT_POLL_SECONDS = 1.0
+PR_SET_PDEATHSIG = 1
+"""From Linux's `sys/prctl.h`."""
 
 
 def serve() -> None:
@@ -26,6 +30,7 @@ def serve() -> None:
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _die_with_parent()
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     requests = sys.stdin.buffer
     while (node := _next(requests)) is not None:
@@ -49,6 +54,12 @@ def _run(node: object) -> str | None:
     except Exception:
         return traceback.format_exc()
     return None
+
+
+def _die_with_parent() -> None:
+    """Have Linux end this process with its parent, also in the middle of a library's own code."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _end_with_parent(parent: int) -> None:

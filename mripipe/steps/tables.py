@@ -217,16 +217,25 @@ def read_results(out_dir: Path) -> tuple[SubjectResult, ...]:
         If a file is damaged or was written by another version.
 
     """
-    results = []
-    for path in sorted(out_dir.glob("sub-*/sub-*_results.json")):
-        try:
-            stored = json.loads(path.read_text(encoding="utf-8"))
-            results.append(_decode(stored, SubjectResult, out_dir))
-        except (ValueError, TypeError, KeyError, OSError) as error:
-            raise InputError(
-                f"{path.name}: stored results cannot be read ({error}); run this participant again"
-            ) from error
-    return tuple(results)
+    paths = sorted(out_dir.glob("sub-*/sub-*_results.json"))
+    return tuple(_read_results_file(path, out_dir) for path in paths)
+
+
+def read_subject_results(out_dir: Path, participant: str) -> SubjectResult | None:
+    """Read one participant's stored results, None where there are none; see `read_results`."""
+    path = OutputPaths(out_dir).results(participant)
+    return _read_results_file(path, out_dir) if path.is_file() else None
+
+
+def _read_results_file(path: Path, out_dir: Path) -> SubjectResult:
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        result: SubjectResult = _decode(stored, SubjectResult, out_dir)
+    except (ValueError, TypeError, KeyError, OSError) as error:
+        raise InputError(
+            f"{path.name}: stored results cannot be read ({error}); run this participant again"
+        ) from error
+    return result
 
 
 def write_tables(out_dir: Path) -> tuple[Path, Path]:

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from mripipe.interfaces.engine import Execution, locked, plan_graph, prepare_graph, run_graph
+from mripipe.interfaces.engine import Execution, plan_graph, prepare_graph, run_graph
+from mripipe.interfaces.locks import locked
 from mripipe.interfaces.step import step_node
 from mripipe.model.study import Scan, Session
 
@@ -59,8 +60,8 @@ class Toy:
     def run(self, execution: Execution = LINEAR, work: str = "work") -> dict[str, str]:
         """Run and give each step's final state."""
         logs = self.root / "logs"
-        with locked([self.root / work]) as locks:
-            steps = run_graph(self.workflow(work), logs=logs, execution=execution, keep_open=locks)
+        with locked([self.root / work / "run.lock"]):
+            steps = run_graph(self.workflow(work), logs=logs, execution=execution)
         return {step.result.parent.name: step.state for step in steps}
 
     def plan(self, retry: bool = True) -> dict[str, tuple[str, str]]:

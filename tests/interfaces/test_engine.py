@@ -15,7 +15,7 @@ import pytest
 
 from mripipe.errors import RequestError
 from mripipe.interfaces import engine
-from mripipe.interfaces.engine import Execution, locked
+from mripipe.interfaces.engine import Execution
 from mripipe.interfaces.step import step_node
 
 ALL = ["align", "finish"] + [f"ses-{v}_{s}" for v in "ab" for s in ("measure", "prepare", "segment")]
@@ -281,14 +281,6 @@ def test_a_run_ended_in_the_middle_is_taken_up_again(toy, nprocs, signum):
     (toy.root / "calls.go").touch()
     assert set(toy.run().values()) == {"done"}
     assert "ses-b_prepare" in toy.called()
-
-
-def test_another_run_in_the_same_folder_is_refused(tmp_path):
-    again = locked([tmp_path], wait_seconds=0.0)
-    with locked([tmp_path]), pytest.raises(RequestError, match="another run"), again:
-        pass
-    with locked([tmp_path]):
-        pass
 
 
 def test_an_unknown_plugin_is_named(toy):
