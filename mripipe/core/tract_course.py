@@ -154,6 +154,28 @@ def tract_at(course: Course, mni_mm: Floats, *, side: str) -> TractAt:
     )
 
 
+def segment_starts(course: Course) -> tuple[tuple[str, float], ...]:
+    r"""Return each segment with the place along the centre line, 0 to 1, where it begins.
+
+    Examples
+    --------
+    >>> rows = ["CST\ta\t7\t0\t-30\t4\t5\t0\tpons", "CST\tb\t7\t0\t0\t4\t7\t0\tcapsule"]
+    >>> course, = parse_courses("header\n" + "\n".join(rows))
+    >>> segment_starts(course)
+    (('a', 0.0), ('b', 0.5))
+
+    """
+    centres = np.array([node.centre_mm for node in course.nodes])
+    places = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(centres, axis=0), axis=1))])
+    places /= places[-1]
+    starts = [(course.nodes[0].segment, 0.0)]
+    for number, node in enumerate(course.nodes[1:], start=1):
+        if node.segment != starts[-1][0]:
+            # Half-way between two nodes, where the nearest one changes.
+            starts.append((node.segment, float(places[number - 1] + places[number]) / 2.0))
+    return tuple(starts)
+
+
 def _frames(course: Course) -> tuple[Floats, Floats, Floats]:
     """Return centres (K, 3), frames (K, 3, 3) of rows across, along, tangent, and half axes (K, 2)."""
     centres = np.array([node.centre_mm for node in course.nodes])

@@ -95,13 +95,20 @@ def line(
 
 
 def path(
-    root: ET.Element, points: Sequence[tuple[float, float]], *, stroke: str, width: float, opacity: float = 1
+    root: ET.Element,
+    points: Sequence[tuple[float, float]],
+    *,
+    stroke: str,
+    width: float,
+    opacity: float = 1,
+    dashes: str = "",
 ) -> None:
     """Draw a line through points."""
     text = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+    style = {"stroke_dasharray": dashes} if dashes else {}
     element(
         root, "polyline", points=text, fill="none", stroke=stroke, stroke_width=f"{width:g}",
-        stroke_opacity=f"{opacity:g}", stroke_linejoin="round",
+        stroke_opacity=f"{opacity:g}", stroke_linejoin="round", **style,
     )  # fmt: skip
 
 

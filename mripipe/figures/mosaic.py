@@ -103,6 +103,21 @@ def slice_panel(pixels: NDArray[np.float32], cut: Cut, *, window: Sequence[float
         What the image is.
 
     """
+    return draw_panel(grey_image(pixels, window), cut, name=name)
+
+
+def draw_panel(picture: str, cut: Cut, *, name: str) -> str:
+    """Draw a picture of a plane with its outlines, its position in mm and the letters L and R.
+
+    Parameters
+    ----------
+    picture : str
+        Data URI of the image on the cut's plane.
+    cut : Cut
+    name : str
+        What the image is.
+
+    """
     plane = cut.plane
     side = f"{plane.extent_mm:.1f}"
     position = f"{_AXIS_NAMES[plane.axes[0]]} = {signed_mm(plane.position_mm)}"
@@ -114,7 +129,7 @@ def slice_panel(pixels: NDArray[np.float32], cut: Cut, *, window: Sequence[float
     )  # fmt: skip
     element(root, "title", text)
     element(root, "rect", width=side, height=side, fill="#000")
-    element(root, "image", href=grey_image(pixels, window), width=side, height=side)
+    element(root, "image", href=picture, width=side, height=side)
     for kind, path in cut.paths.items():
         element(root, "path", d=path, class_=f"outline {kind}", vector_effect="non-scaling-stroke")
     _letters(root, plane, position)

@@ -83,9 +83,26 @@ def grey_image(pixels: NDArray[np.float32], window: Sequence[float], *, quality:
     low, high = window
     # A window without width shows everything above it white.
     width = max(high - low, float(np.finfo(np.float32).tiny))
-    scaled = np.clip((pixels.astype(np.float64) - low) / width, 0, 1)
+    return _webp(np.clip((pixels.astype(np.float64) - low) / width, 0, 1), quality)
+
+
+def colour_image(pixels: NDArray[np.float32], *, quality: int = 80) -> str:
+    """Encode a picture as a WebP data URI.
+
+    Parameters
+    ----------
+    pixels : ndarray, shape (rows, columns, 3)
+        Red, green and blue, 0 to 1.
+    quality : int
+        WebP quality, 0 to 100.
+
+    """
+    return _webp(np.clip(pixels.astype(np.float64), 0, 1), quality)
+
+
+def _webp(shares: NDArray[np.float64], quality: int) -> str:
     buffer = io.BytesIO()
-    Image.fromarray(np.round(scaled * 255).astype(np.uint8)).save(
+    Image.fromarray(np.round(shares * 255).astype(np.uint8)).save(
         buffer, format="WEBP", quality=quality, method=4
     )
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

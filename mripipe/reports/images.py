@@ -35,21 +35,42 @@ def read_volume(path: Path) -> Volume:
         If the file cannot be read, is not 3D, or has no usable affine.
 
     """
-    try:
-        image = nib.load(path)
-        if not isinstance(image, SpatialImage):
-            raise ImageFileError(f"{type(image).__name__} holds no voxels")
-        data = np.asarray(image.dataobj, np.float32)
-    except (OSError, EOFError, ValueError, ImageFileError) as error:
-        raise InputError(f"{path.name}: cannot be read for the report ({type(error).__name__})") from error
+    data, affine = _read(path)
     if data.ndim == 4 and data.shape[3] == 1:
         data = data[..., 0]
     if data.ndim != 3:
         raise InputError(f"{path.name}: expected a 3D image for the report, found shape {data.shape}")
     try:
-        return Volume(np.nan_to_num(data, posinf=0.0, neginf=0.0), np.asarray(image.affine, np.float64))
+        return Volume(np.nan_to_num(data, posinf=0.0, neginf=0.0), affine)
     except InputError as error:
         raise InputError(f"{path.name}: {error}") from error
+
+
+def read_vectors(path: Path) -> NDArray[np.float32]:
+    """Read an image of directions, shape (X, Y, Z, 3).
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, or has not three numbers a voxel.
+
+    """
+    data, _ = _read(path)
+    if data.ndim != 4 or data.shape[3] != 3:
+        raise InputError(
+            f"{path.name}: expected three numbers a voxel for the report, found shape {data.shape}"
+        )
+    return np.nan_to_num(data, posinf=0.0, neginf=0.0)
+
+
+def _read(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    try:
+        image = nib.load(path)
+        if not isinstance(image, SpatialImage):
+            raise ImageFileError(f"{type(image).__name__} holds no voxels")
+        return np.asarray(image.dataobj, np.float32), np.asarray(image.affine, np.float64)
+    except (OSError, EOFError, ValueError, ImageFileError) as error:
+        raise InputError(f"{path.name}: cannot be read for the report ({type(error).__name__})") from error
 
 
 def read_linear_transform(path: Path) -> NDArray[np.float64]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,8 @@ from mripipe.figures.flicker import add_outlines, template_outlines
 from mripipe.figures.mosaic import Cut, cut_outlines, mosaic
 from mripipe.figures.planes import Plane, field_of_view, mask_points, planes_through
 from mripipe.model.results import VisitResult
+from mripipe.reports.diffusion_pictures import diffusion_galleries
+from mripipe.reports.gallery import Gallery
 from mripipe.reports.images import move_to_reference, read_linear_transform, read_volume
 
 N_AXIAL_NATIVE = 10
@@ -23,18 +24,6 @@ N_AXIAL_MNI = 4
 
 AFFINE = "Affine only"
 DEFORMABLE = "Deformable"
-
-
-@dataclass(frozen=True)
-class Gallery:
-    """Pictures of one image; or, without pictures, why there are none."""
-
-    title: str
-    panels: tuple[str, ...] = ()
-    """SVG text."""
-    outlines: tuple[str, ...] = ()
-    """Kinds of outline drawn."""
-    problem: str | None = None
 
 
 def native_galleries(visit: VisitResult) -> list[Gallery]:
@@ -51,12 +40,7 @@ def native_galleries(visit: VisitResult) -> list[Gallery]:
     galleries = [Gallery(name, tuple(mosaic(image, cuts, name=name)), tuple(outlines))]
     if visit.flair is not None and visit.flair_to_reference is not None:
         galleries.append(_flair_gallery(visit.flair, visit.flair_to_reference, cuts, tuple(outlines)))
-    diffusion = visit.diffusion
-    if diffusion is not None and diffusion.to_reference is not None:
-        for title, path in (("Diffusion, b = 0", diffusion.b0), ("Fractional anisotropy", diffusion.fa)):
-            if path is not None:
-                galleries.append(_moved_gallery(title, path, diffusion.to_reference, cuts, tuple(outlines)))
-    return galleries
+    return galleries + diffusion_galleries(visit, image, outlines, [cut.plane for cut in cuts])
 
 
 def _flair_gallery(path: Path, transform: Path, cuts: Sequence[Cut], kinds: tuple[str, ...]) -> Gallery:
@@ -66,17 +50,6 @@ def _flair_gallery(path: Path, transform: Path, cuts: Sequence[Cut], kinds: tupl
     except InputError as error:
         return Gallery("FLAIR", problem=str(error))
     return Gallery("FLAIR", tuple(mosaic(flair, cuts, name="FLAIR")), kinds)
-
-
-def _moved_gallery(
-    title: str, path: Path, transform: Path, cuts: Sequence[Cut], kinds: tuple[str, ...]
-) -> Gallery:
-    """Draw an image of diffusion on the reference image's planes: its outlines show how well it lies."""
-    try:
-        moved = move_to_reference(read_volume(path), read_linear_transform(transform))
-    except InputError as error:
-        return Gallery(title, problem=str(error))
-    return Gallery(title, tuple(mosaic(moved, cuts, name=title)), kinds)
 
 
 def native_planes(image: Volume, outlines: dict[str, Volume]) -> list[Plane]:

@@ -16,9 +16,11 @@ from markupsafe import Markup
 from mripipe.atlases.territories import TERRITORIES
 from mripipe.figures.growth import GrowthPoint, growth_plot, uses_days
 from mripipe.model.results import SubjectResult, TerritoryLoad, VisitResult
-from mripipe.reports.diffusion import tract_lines
+from mripipe.reports.diffusion import profile_figures, ratio_figure, tract_lines
+from mripipe.reports.diffusion_pictures import motion_figure
+from mripipe.reports.gallery import Gallery
 from mripipe.reports.html import csp_hash, package_text, page_environment
-from mripipe.reports.pictures import DEFORMABLE, Gallery, mni_frames, native_galleries
+from mripipe.reports.pictures import DEFORMABLE, mni_frames, native_galleries
 
 NOT_AVAILABLE = "n/a"
 
@@ -39,6 +41,8 @@ class VisitView:
     result: VisitResult
     galleries: list[Gallery]
     frames: dict[str, Gallery]
+    motion: str = ""
+    """Chart of head motion in the diffusion series."""
 
     @property
     def failed(self) -> bool:
@@ -77,7 +81,9 @@ def render_report(result: SubjectResult, *, settings: Mapping[str, str], version
     """
     frames = mni_frames(result.visits) if any(_in_mni(visit) for visit in result.visits) else None
     visits = [
-        VisitView(i + 1, visit, native_galleries(visit), frames[i] if frames else {})
+        VisitView(
+            i + 1, visit, native_galleries(visit), frames[i] if frames else {}, motion_figure(visit.diffusion)
+        )
         for i, visit in enumerate(result.visits)
     ]
     points = [_growth_point(visit) for visit in result.visits]
@@ -89,6 +95,8 @@ def render_report(result: SubjectResult, *, settings: Mapping[str, str], version
             subject=result,
             visits=visits,
             tracts=tract_lines(result.visits),
+            ratios=ratio_figure(result.visits),
+            profiles=profile_figures(result.visits),
             territories=_territory_rows(result.visits),
             measured=any(point.volume_ml is not None for point in points),
             growth=Markup(growth_plot(points)) if points else "",
