@@ -13,6 +13,9 @@ from mripipe.model.settings import Level, Segmenter
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser; each command's name ends up in ``command``."""
+    # It takes its kinds of numbers from here.
+    from .batch_arguments import add_batch
+
     parser = argparse.ArgumentParser(
         prog="mripipe", description="Serial MRI of stroke: infarct volume at every visit, with a report."
     )
@@ -29,6 +32,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_derivatives(check)
     status = commands.add_parser("status", parents=[common], help="how far a run has come")
     status.add_argument("out_dir", type=Path, metavar="OUT_DIR")
+    add_batch(commands, common)
     _add_atlas(commands, common)
     _add_agree(commands, common)
     return parser

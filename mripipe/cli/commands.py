@@ -31,7 +31,7 @@ FULL_SIZE: dict[str, Any] = {"t1w_mm": 1.0, "flair_mm": (1.0, 1.0, 4.0), "with_d
 
 def run(given: Namespace) -> bool:
     """``mripipe run``: process a study."""
-    _check_folders(given.bids_dir, given.out_dir)
+    check_folders(given.bids_dir, given.out_dir)
     if given.level_of_analysis == "group":
         from .group import run_group
 
@@ -40,7 +40,7 @@ def run(given: Namespace) -> bool:
         raise RequestError(f"--{misplaced[0]} belongs to the group level; leave it out")
     from mripipe.workflows.run import make_folder, report_again, run_participants
 
-    settings = _settings(given)
+    settings = settings_of(given)
     study = read_study(
         given.bids_dir,
         derivatives=given.derivatives,
@@ -53,7 +53,7 @@ def run(given: Namespace) -> bool:
     if given.reports_only:
         return _conclude(study, report_again(study, given.out_dir.absolute(), settings=settings))
     make_folder(given.out_dir)
-    _note_run(given.out_dir, given.bids_dir, given.derivatives, work_dir, settings)
+    note_run(given.out_dir, given.bids_dir, given.derivatives, work_dir, settings)
     outcome = run_participants(
         study, given.out_dir, work_dir=work_dir, settings=settings, execution=_execution(given)
     )
@@ -69,7 +69,7 @@ def demo(given: Namespace) -> bool:
     out_dir = make_folder(bids_dir.parent / "derivatives" / "mripipe")
     work_dir, settings = out_dir / "work", Settings()
     study = read_study(bids_dir)
-    _note_run(out_dir, bids_dir, [], work_dir, settings)
+    note_run(out_dir, bids_dir, [], work_dir, settings)
     execution = Execution(nprocs=given.nprocs)
     outcome = run_participants(study, out_dir, work_dir=work_dir, settings=settings, execution=execution)
     return _conclude(study, outcome)
@@ -109,6 +109,13 @@ def agree(given: Namespace) -> bool:
     return compare(given)
 
 
+def batch(given: Namespace) -> bool:
+    """``mripipe batch``: hand a study to a scheduler; False if somebody is missing at the end."""
+    from .batch import batch as hand_over
+
+    return hand_over(given)
+
+
 def atlas(given: Namespace) -> bool:
     """``mripipe atlas``: list, show or install."""
     if given.action == "install":
@@ -127,7 +134,8 @@ def atlas(given: Namespace) -> bool:
     return True
 
 
-def _settings(given: Namespace) -> Settings:
+def settings_of(given: Namespace) -> Settings:
+    """Return the settings of the file that was given, and over it those of the options."""
     settings = read_settings(given.config) if given.config else Settings()
     if given.skip_dwi:
         settings = replace(settings, diffusion=replace(settings.diffusion, skip=True))
@@ -172,7 +180,8 @@ def _read_plugin(path: Path) -> tuple[str, dict[str, Any]]:
     return plugin, arguments
 
 
-def _check_folders(bids_dir: Path, out_dir: Path) -> None:
+def check_folders(bids_dir: Path, out_dir: Path) -> None:
+    """Refuse to write into the study itself."""
     if bids_dir.resolve() == out_dir.resolve():
         raise RequestError(f"{out_dir}: OUT_DIR is BIDS_DIR itself; choose a folder of its own")
 
@@ -181,7 +190,7 @@ def _run_record(out_dir: Path) -> Path:
     return OutputPaths(out_dir).logs / "run.json"
 
 
-def _note_run(
+def note_run(
     out_dir: Path, bids_dir: Path, derivatives: list[Path], work_dir: Path, settings: Settings
 ) -> None:
     """Write down what `status` has to know."""
