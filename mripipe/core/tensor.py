@@ -77,7 +77,12 @@ def design_matrix(table: GradientTable) -> NDArray[np.float64]:
 
 
 def fit_tensor(
-    signal: Floats, table: GradientTable, *, floor: float | None = None, weights: Floats | None = None
+    signal: Floats,
+    table: GradientTable,
+    *,
+    floor: float | None = None,
+    weights: Floats | None = None,
+    start: TensorFit | None = None,
 ) -> TensorFit:
     """Fit a tensor to every voxel by weighted least squares.
 
@@ -91,6 +96,9 @@ def fit_tensor(
         Smaller signals count as this; the smallest positive signal where not given.
     weights : array (N, V), optional
         0 to 1, multiplied with the weights of the fit: leaves outliers out.
+    start : TensorFit, optional
+        Fit whose predicted signal gives the weights, such as an earlier one of the same voxels; the one in
+        which every volume has the same weight where not given.
 
     Returns
     -------
@@ -114,27 +122,29 @@ def fit_tensor(
         floor = float(positive.min()) if positive.size else 1.0
     design = design_matrix(table)
     products = np.stack([design[:, i] * design[:, j] for i, j in PAIRS], axis=1)
-    start = np.linalg.pinv(design).T
+    plain = np.linalg.pinv(design).T
     terms = np.empty((N_TERMS, signal.shape[0]))
     for first in range(0, signal.shape[0], CHUNK):
         part = slice(first, first + CHUNK)
+        logs = np.log(np.maximum(signal[part], np.asarray(floor, signal.dtype))).astype(np.float64)
+        before = logs @ plain if start is None else _terms(start, part)
         own = None if weights is None else weights[part]
-        terms[:, part] = _fit_chunk(signal[part], design, products, start, floor, own)
+        terms[:, part] = _fit_chunk(logs, design, products, before, own)
     return TensorFit(np.ascontiguousarray(terms[1:].T) * 1e-3, terms[0])
 
 
 def predict(fit: TensorFit, table: GradientTable) -> NDArray[np.float64]:
     """Return the signal of tensors under a gradient table, shape (N, V)."""
-    terms = np.column_stack([fit.log_s0, fit.elements * 1e3])
-    return np.asarray(np.exp(terms @ design_matrix(table).T))
+    return np.asarray(np.exp(_terms(fit, slice(None)) @ design_matrix(table).T))
 
 
-def _fit_chunk(
-    signal: Floats, design: Floats, products: Floats, start: Floats, floor: float, own: Floats | None
-) -> Floats:
-    """Return the terms (7, n) of some voxels."""
-    logs = np.log(np.maximum(signal, np.asarray(floor, signal.dtype))).astype(np.float64)
-    predicted = logs @ start @ design.T
+def _terms(fit: TensorFit, part: slice) -> NDArray[np.float64]:
+    return np.column_stack([fit.log_s0[part], fit.elements[part] * 1e3])
+
+
+def _fit_chunk(logs: Floats, design: Floats, products: Floats, before: Floats, own: Floats | None) -> Floats:
+    """Return the terms (7, n) of some voxels, weighted by what earlier terms (n, 7) predict."""
+    predicted = before @ design.T
     # Relative to each voxel's largest, so that no scale of the signal overflows.
     predicted -= predicted.max(axis=1, keepdims=True)
     squared = np.exp(2.0 * predicted)

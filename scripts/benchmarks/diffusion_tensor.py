@@ -24,7 +24,7 @@ from scipy.ndimage import binary_erosion
 from mripipe.core.diffusion_mask import diffusion_mask
 from mripipe.core.gradients import GradientTable, directions_from_fsl
 from mripipe.core.tensor import fit_tensor
-from mripipe.core.tensor_maps import tensor_maps
+from mripipe.core.tensor_maps import eigenvalues, tensor_maps
 
 REPEATS = 3
 
@@ -39,17 +39,19 @@ def timed(function: Callable[[], Any]) -> tuple[Any, float]:
     return result, min(times)
 
 
-def mrtrix(path: Path, mask: Path, folder: Path) -> tuple[dict[str, NDArray[np.float64]], float]:
-    """Return MRtrix3's FA and MD, and the time of dwi2tensor."""
+def mrtrix(
+    path: Path, mask: Path, folder: Path, *options: str
+) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+    """Return MRtrix3's tensors (X, Y, Z, 6) as xx, xy, yy, xz, yz, zz, its FA, and the time of dwi2tensor."""
     stem = str(path).removesuffix(".nii.gz")
-    start = time.perf_counter()
     grad = ["-fslgrad", f"{stem}.bvec", f"{stem}.bval"]
     tensor, quiet = folder / "dt.nii", ["-force", "-quiet", "-nthreads", "2"]
-    subprocess.run(["dwi2tensor", path, tensor, "-mask", mask, *grad, *quiet], check=True)
+    start = time.perf_counter()
+    subprocess.run(["dwi2tensor", path, tensor, "-mask", mask, *grad, *options, *quiet], check=True)
     seconds = time.perf_counter() - start
-    out = ["-fa", folder / "fa.nii", "-adc", folder / "md.nii"]
-    subprocess.run(["tensor2metric", tensor, *out, *quiet], check=True)
-    return {name: nib.load(folder / f"{name}.nii").get_fdata() for name in ("fa", "md")}, seconds
+    subprocess.run(["tensor2metric", tensor, "-fa", folder / "fa.nii", *quiet], check=True)
+    elements = nib.load(tensor).get_fdata()[..., [0, 3, 1, 4, 5, 2]]
+    return elements, nib.load(folder / "fa.nii").get_fdata(), seconds
 
 
 def compare(name: str, ours: NDArray[np.floating], theirs: NDArray[np.floating]) -> None:
@@ -84,15 +86,33 @@ def run(path: Path) -> None:
         with tempfile.TemporaryDirectory() as folder:
             mask_file = Path(folder) / "mask.nii"
             nib.save(nib.Nifti1Image(mask.astype(np.uint8), image.affine), mask_file)
-            maps, seconds = mrtrix(path, mask_file, Path(folder))
-        print(f"  MRtrix3: {seconds:.2f} s, its reading and writing included")
-        compare("FA, MRtrix3", ours.fa, maps["fa"][mask])
-        compare("MD, MRtrix3", ours.md * 1e3, maps["md"][mask] * 1e3)
-        # It leaves eigenvalues below 0, which give FA above 1 and which ours and dipy's cut.
-        sound = maps["fa"][mask] < 1.0
-        print(f"  of them with FA below 1 in MRtrix3: {sound.mean():.4f}")
-        compare("FA, MRtrix3", ours.fa[sound], maps["fa"][mask][sound])
-        compare("MD, MRtrix3", ours.md[sound] * 1e3, maps["md"][mask][sound] * 1e3)
+            compare_mrtrix(path, mask_file, mask, signal, table)
+
+
+def compare_mrtrix(
+    path: Path,
+    mask_file: Path,
+    mask: NDArray[np.bool_],
+    signal: NDArray[np.float32],
+    table: GradientTable,
+) -> None:
+    """Compare with MRtrix3's fit as it is, with eigenvalues below 0 cut, and with the same weights."""
+    once = fit_tensor(signal, table)
+    ours, again = tensor_maps(once.elements), tensor_maps(fit_tensor(signal, table, start=once).elements)
+    elements, fa, seconds = mrtrix(path, mask_file, mask_file.parent)
+    cut = tensor_maps(elements[mask])
+    print(f"  MRtrix3: {seconds:.2f} s, its reading and writing included")
+    print(f"  a negative eigenvalue in MRtrix3, FA up to {fa[mask].max():.2f}: ", end="")
+    print(f"{np.mean(eigenvalues(elements[mask])[2] <= 0):.4f} of the voxels")
+    compare("FA, MRtrix3 as it is", ours.fa, fa[mask])
+    compare("FA, MRtrix3, eigenvalues cut at 0", ours.fa, cut.fa)
+    compare("MD, MRtrix3, eigenvalues cut at 0", ours.md * 1e3, cut.md * 1e3)
+    compare("FA, ours weighted twice, MRtrix3 cut", again.fa, cut.fa)
+    # Its first weights are otherwise the measured signal's; one of its rounds is our start.
+    elements, _, _ = mrtrix(path, mask_file, mask_file.parent, "-ols", "-iter", "2")
+    same = tensor_maps(elements[mask])
+    compare("FA, ours weighted twice, MRtrix3 -ols -iter 2, cut", again.fa, same.fa)
+    compare("MD, ours weighted twice, MRtrix3 -ols -iter 2, cut", again.md * 1e3, same.md * 1e3)
 
 
 if __name__ == "__main__":

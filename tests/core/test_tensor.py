@@ -158,3 +158,16 @@ def test_what_fixes_no_tensor_is_refused(gradients, message):
 def test_wrong_number_of_volumes_is_refused():
     with pytest.raises(InputError, match="31 volumes"):
         fit_tensor(np.ones((2, 30)), table())
+
+
+def test_an_earlier_fit_gives_the_weights():
+    gradients = table(12)
+    clean = signals(tensors(3, seed=11)[0], gradients)
+    noisy = clean + np.random.default_rng(12).normal(0, 60, clean.shape)
+    first = fit_tensor(noisy, gradients)
+    again = fit_tensor(noisy, gradients, start=first)
+    for signal, weight, found in zip(noisy, predict(first, gradients), again.elements, strict=True):
+        rows = design_matrix(gradients) * weight[:, None]
+        expected = np.linalg.lstsq(rows, np.log(signal) * weight, rcond=None)[0][1:] * 1e-3
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+    assert np.abs(again.elements - first.elements).max() > 1e-6
