@@ -15,17 +15,12 @@ from nipype import Workflow
 from mripipe import __version__
 from mripipe.bids.names import OutputPaths
 from mripipe.errors import InputError, RequestError
-from mripipe.interfaces.digests import (
-    COMPUTING_PACKAGES,
-    REPORTING_PACKAGES,
-    code_digest,
-    file_digest,
-    library_versions,
-)
-from mripipe.interfaces.engine import Execution, plan_graph, prepare_graph, run_graph
+from mripipe.interfaces.digests import code_digest, file_digest, library_versions
+from mripipe.interfaces.engine import Execution, describe_graph, plan_graph, prepare_graph, run_graph
 from mripipe.interfaces.locks import locked
-from mripipe.interfaces.plan import PlannedStep
+from mripipe.interfaces.record import PlannedStep
 from mripipe.interfaces.step import result_of
+from mripipe.interfaces.stored import read_plan, write_plan
 from mripipe.model.diffusion import DiffusionResult
 from mripipe.model.failure import Failure
 from mripipe.model.results import SubjectResult, VisitResult
@@ -41,6 +36,12 @@ from .subject import build_subject
 CHECK_STEP = "check"
 MEASURING = ("measure_visit", "measure_tracts")
 """The steps whose results are published."""
+PUBLISHING = (
+    "mripipe.reports.subject:render_report",
+    "mripipe.steps.publish:publish_subject",
+    "mripipe.steps.tables:write_tables",
+)
+"""A change of their code may change a published file."""
 TABLES_WAIT_SECONDS = 600.0
 """Longer than hundreds of runs that end together take to write the tables one after the other."""
 
@@ -59,8 +60,11 @@ def plan_participants(
     study: Study, out_dir: Path, *, work_dir: Path, settings: Settings, retry: bool = True
 ) -> tuple[PlannedStep, ...]:
     """Say what a run would do; writes and computes nothing. See `mripipe.interfaces.engine.plan_graph`."""
+    logs = OutputPaths(out_dir.absolute()).logs
+    for subject in study.subjects:
+        read_plan(logs, subject.participant_id)
     workflow = _build(study, out_dir, work_dir, settings)
-    return plan_graph(workflow, retry=retry) if workflow.list_node_names() else ()
+    return plan_graph(workflow, retry=retry, logs=logs) if workflow.list_node_names() else ()
 
 
 def run_participants(
@@ -95,12 +99,31 @@ def run_participants(
     make_folder(out_dir)
     make_folder(work_dir)
     with locked(_participant_locks(study, OutputPaths(out_dir).logs, work_dir)):
-        workflow = _build(study, out_dir, work_dir, settings)
-        steps: tuple[PlannedStep, ...] = ()
-        if workflow.list_node_names():
-            logs = OutputPaths(out_dir).logs
-            steps = run_graph(workflow, logs=logs, execution=execution or Execution())
+        steps = _run_steps(study, out_dir, work_dir, settings, execution or Execution())
         return _publish(study, steps, out_dir, settings)
+
+
+def _run_steps(
+    study: Study, out_dir: Path, work_dir: Path, settings: Settings, execution: Execution
+) -> tuple[PlannedStep, ...]:
+    """Run what is not done, and keep what `status` has to know before and after."""
+    logs = OutputPaths(out_dir).logs
+    for subject in study.subjects:
+        read_plan(logs, subject.participant_id)
+    workflow = _build(study, out_dir, work_dir, settings)
+    records = describe_graph(workflow) if workflow.list_node_names() else ()
+
+    def keep() -> None:
+        builder = f"{build_subject.__module__}:{build_subject.__name__}"
+        for subject in study.subjects:
+            write_plan(logs, subject, builder=builder, work_dir=work_dir, settings=settings, records=records)
+
+    keep()
+    if not records:
+        return ()
+    steps = run_graph(workflow, logs=logs, execution=execution, records=records)
+    keep()
+    return steps
 
 
 def report_again(study: Study, out_dir: Path, *, settings: Settings) -> RunOutcome:
@@ -282,7 +305,7 @@ def _key(
 ) -> str:
     """Digest everything that the published files and the report are made of."""
     digests = [file_digest(step.result) for step in steps.values() if step.step in MEASURING]
-    code = code_digest(COMPUTING_PACKAGES + REPORTING_PACKAGES)
+    code = code_digest(*PUBLISHING)
     document = [digests, [repr(visit) for visit in visits], asdict(settings), code, __version__]
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 

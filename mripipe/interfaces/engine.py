@@ -16,9 +16,10 @@ from nipype import Workflow
 from mripipe.errors import RequestError
 
 from . import step as step_module
-from .plan import PlannedStep, PlanPlugin
+from .plan import PlanPlugin
 from .pool import StepPoolPlugin
 from .progress import Progress, StopAtFirstFailure
+from .record import CODE, PlannedStep, StepRecord, evaluate, write_code_parts
 
 POLL_SECONDS = 0.1
 
@@ -56,21 +57,31 @@ def prepare_graph(workflow: Workflow, *, work_dir: Path, logs: Path) -> None:
         workflow.get_node(name).inputs.trait_set(place=str(work_dir), logs=str(logs))
 
 
-def plan_graph(workflow: Workflow, *, retry: bool = True) -> tuple[PlannedStep, ...]:
+def describe_graph(workflow: Workflow) -> tuple[StepRecord, ...]:
+    """Describe the steps of a prepared workflow; computes nothing."""
+    planner = PlanPlugin()
+    with _quiet_nipype(None):
+        workflow.run(plugin=planner)
+    return planner.records
+
+
+def plan_graph(
+    workflow: Workflow, *, retry: bool = True, logs: Path | None = None
+) -> tuple[PlannedStep, ...]:
     """Say of each step of a prepared workflow whether it is done; computes nothing.
 
     With `retry`, what depends on a failed step counts as stale, for the next run tries that step again.
     """
-    planner = PlanPlugin(retry=retry)
-    with _quiet_nipype(None):
-        workflow.run(plugin=planner)
-    return planner.steps
+    return evaluate(describe_graph(workflow), retry=retry, code_dir=logs and logs / CODE)
 
 
-def run_graph(workflow: Workflow, *, logs: Path, execution: Execution) -> tuple[PlannedStep, ...]:
+def run_graph(
+    workflow: Workflow, *, logs: Path, execution: Execution, records: tuple[StepRecord, ...] | None = None
+) -> tuple[PlannedStep, ...]:
     """Run a prepared workflow and say afterwards what became of each step.
 
-    Steps that failed earlier are tried again. A step's failure is its result, not an exception.
+    Steps that failed earlier are tried again. A step's failure is its result, not an exception. `records` are
+    those of `describe_graph`, where they are known already.
 
     Raises
     ------
@@ -80,19 +91,23 @@ def run_graph(workflow: Workflow, *, logs: Path, execution: Execution) -> tuple[
         After every running step was ended; half-done steps are redone by the next run.
 
     """
-    plan = plan_graph(workflow)
+    records = describe_graph(workflow) if records is None else records
+    plan = evaluate(records, retry=True, code_dir=logs / CODE)
     todo = tuple(step for step in plan if step.state != "done")
     if not todo:
         return plan
     for step in todo:
-        if step.state in ("failed", "to do") or step.why.endswith(" is gone"):
+        if not step.waits:
             shutil.rmtree(step.result.parent, ignore_errors=True)
-    logs.mkdir(parents=True, exist_ok=True)
-    progress = Progress(tuple(step.result for step in todo), stop_on_failure=execution.stop_on_first_crash)
+    write_code_parts({record.function for record in records}, logs / CODE)
+    progress = Progress(todo, logs=logs, stop_on_failure=execution.stop_on_first_crash)
     step_module.interrupted = False
-    with _quiet_nipype(logs / "nipype.log"), contextlib.suppress(StopAtFirstFailure):
-        _run(workflow, _plugin(execution, logs, progress))
-    return plan_graph(workflow, retry=False)
+    with (
+        _quiet_nipype(logs / f"nipype_{records[0].participant_id}.log"),
+        contextlib.suppress(StopAtFirstFailure),
+    ):
+        _run(workflow, _plugin(execution, logs / f"workers_{records[0].participant_id}.log", progress))
+    return evaluate(records, retry=False, code_dir=logs / CODE)
 
 
 def _run(workflow: Workflow, plugin: Any) -> None:
@@ -106,12 +121,12 @@ def _run(workflow: Workflow, plugin: Any) -> None:
             plugin.close()
 
 
-def _plugin(execution: Execution, logs: Path, progress: Progress) -> Any:
+def _plugin(execution: Execution, log: Path, progress: Progress) -> Any:
     arguments: dict[str, Any] = {"status_callback": progress, **dict(execution.plugin_args)}
     wanted = execution.plugin.lower()
     if wanted == "multiproc" and execution.nprocs > 1:
         arguments |= {"n_procs": execution.nprocs, "raise_insufficient": False}
-        arguments |= {"log": logs / "workers.log"}
+        arguments |= {"log": log}
         if execution.mem_gb is not None:
             arguments["memory_gb"] = execution.mem_gb
         return StepPoolPlugin(arguments)

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from . import step as step_module
-from .step import RESULT_NAME
+from .record import RESULT_NAME, PlannedStep
+from .steplog import log_step
 
 BAR_WIDTH = 30
 
@@ -22,8 +23,10 @@ class Progress:
 
     Parameters
     ----------
-    steps : tuple of Path
-        Result files of the steps that will run; the others are done already and not mentioned.
+    steps : tuple of PlannedStep
+        The steps that will run; the others are done already and not mentioned.
+    logs : Path
+        Folder of logs.
     stop_on_failure : bool
         Whether to raise `StopAtFirstFailure` once a step failed.
     stream : text stream, optional
@@ -32,10 +35,16 @@ class Progress:
     """
 
     def __init__(
-        self, steps: tuple[Path, ...], *, stop_on_failure: bool, stream: TextIO | None = None
+        self,
+        steps: tuple[PlannedStep, ...],
+        *,
+        logs: Path,
+        stop_on_failure: bool,
+        stream: TextIO | None = None,
     ) -> None:
-        self._left = {path: _written(path) for path in steps}
+        self._left = {step.result: _written(step.result) for step in steps}
         self._total = len(steps)
+        self._logs = logs
         self._stop = stop_on_failure
         self._stream = stream or sys.stderr
 
@@ -50,8 +59,17 @@ class Progress:
         failure = _failure(result, status)
         count = f"[{self._total - len(self._left)}/{self._total}]"
         outcome = f"failed: {failure}" if failure else f"{node.result.runtime.duration:.1f} s"
-        if status == "end" and before == _written(result):
+        unchanged = status == "end" and before == _written(result)
+        if unchanged:
             outcome = "unchanged"
+        log_step(
+            self._logs,
+            node.interface.visit,
+            node.interface.step,
+            result.parent,
+            outcome="unchanged" if unchanged else "failed" if failure else "done",
+            message=failure,
+        )
         self._write(f"{node.interface.label.replace(' ', '  ')}  {outcome}  {count}")
         if failure and self._stop:
             raise StopAtFirstFailure

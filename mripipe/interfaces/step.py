@@ -22,11 +22,15 @@ from typing import Any, get_args, get_type_hints
 import threadpoolctl
 from traits.api import Str
 
+from mripipe.bids.files import write_atomic
 from mripipe.errors import InputError, ProcessingError, RequestError
 from mripipe.model.failure import Failure
 
 from .codec import decode, encode, paths_in
-from .digests import code_digest, file_digest
+from .digests import file_digest
+from .record import RESULT_NAME, step_code, write_made_from
+from .steplog import USAGE_NAME
+from .usage import measured
 
 # nipype asks its server for news when it is imported, unless it is told not to before.
 os.environ.setdefault("NO_ET", "1")
@@ -40,7 +44,6 @@ from nipype.interfaces.base import (
     TraitedSpec,
 )
 
-RESULT_NAME = "result.json"
 STEP_MEMORY_GB = 2.5
 """What a step on a full-size visit takes at most; the pool starts no more steps than fit in memory."""
 
@@ -79,7 +82,6 @@ class StepInterface(BaseInterface):  # type: ignore[misc]
         self.inputs.add_trait("logs", Str(mandatory=True, nohash=True))
         for name in self.upstream_fields():
             self.inputs.add_trait(name, File(exists=True, mandatory=True))
-        self.inputs.trait_set(arguments=f"{function} {bound}", code=code_digest())
 
     def __reduce__(self) -> tuple[Any, ...]:
         values = {k: v for k, v in self.inputs.get_traitsfree().items() if v is not None}
@@ -107,18 +109,39 @@ class StepInterface(BaseInterface):  # type: ignore[misc]
 
     def _run_interface(self, runtime: Any) -> Any:
         global interrupted
+        folder = Path(runtime.cwd)
         crash = Path(self.inputs.logs) / f"crash_{self.label.replace(' ', '_')}.txt"
-        try:
-            document = self._document(self._call(Path(runtime.cwd)))
-        except KeyboardInterrupt:
-            interrupted = True
-            raise
-        except Exception as error:
-            document = self._document(self._failed(error, crash))
-        else:
-            crash.unlink(missing_ok=True)
-        write_json(Path(runtime.cwd) / RESULT_NAME, document)
+        with measured() as usage:
+            try:
+                document = self._document(self._call(folder))
+            except KeyboardInterrupt:
+                interrupted = True
+                raise
+            except Exception as error:
+                document = self._document(self._failed(error, crash))
+            else:
+                crash.unlink(missing_ok=True)
+        write_json(folder / USAGE_NAME, usage)
+        write_made_from(self._made_from(folder, document), folder)
+        write_json(folder / RESULT_NAME, document)
         return runtime
+
+    def _made_from(self, folder: Path, document: Mapping[str, Any]) -> dict[str, Any]:
+        """Say what a result is made from, as `mripipe.interfaces.record` compares it."""
+        bound = json.loads(self.bound)
+        files = [Path(name) for name in document.get("files", {})]
+        return {
+            "arguments": json.dumps(bound["values"], sort_keys=True),
+            "files": bound["files"],
+            "code": self.inputs.code,
+            "place": self.inputs.place,
+            "upstream": {field: file_digest(getattr(self.inputs, field)) for field in self.upstream_fields()},
+            "sizes": {
+                str(path): path.stat().st_size
+                for path in files
+                if path.is_relative_to(folder) and path.is_file()
+            },
+        }
 
     def _list_outputs(self) -> dict[str, str]:
         return {"result": os.path.abspath(RESULT_NAME)}
@@ -173,12 +196,13 @@ class StepInterface(BaseInterface):  # type: ignore[misc]
         inputs = ", ".join([*json.loads(self.bound)["values"], *self.upstream_fields()])
         text = "".join(traceback.format_exception(error))
         # A full disk must not hide what failed first.
-        with contextlib.suppress(OSError):
-            crash.parent.mkdir(parents=True, exist_ok=True)
-            crash.write_text(f"step: {self.label}\ninputs: {inputs}\n\n{text}", encoding="utf-8")
+        with contextlib.suppress(ProcessingError):
+            write_atomic(crash, f"step: {self.label}\ninputs: {inputs}\n\n{text}")
         message = " ".join(str(error).split())
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             message = f"{error.filename or self.step}: {error.strerror}; make room and run again"
+        elif isinstance(error, MemoryError):
+            message = f"{self.step}: memory ran out; give --mem-gb or fewer --nprocs"
         elif not isinstance(error, InputError | ProcessingError | RequestError):
             message = f"{self.step} stopped: {type(error).__name__}: {message}; see logs/{crash.name}"
         return Failure(self.visit[0], self.visit[1], self.step, message)
@@ -234,6 +258,8 @@ def step_node(
     unhashed = {key: encode(value, hints[key]) for key, value in (beside or {}).items()}
     texts = [json.dumps(part, sort_keys=True) for part in (document, unhashed)]
     interface = StepInterface(reference, visit, many or {}, *texts)
+    code = step_code(reference)
+    interface.inputs.trait_set(arguments=f"{reference} {texts[0]}", code=code)
     return Node(interface, name=name, mem_gb=STEP_MEMORY_GB)
 
 

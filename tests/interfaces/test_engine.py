@@ -46,7 +46,7 @@ def test_nothing_of_nipype_reaches_the_screen(toy, capfd):
     out, err = capfd.readouterr()
     assert out == ""
     assert "nipype" not in err
-    assert "prepare" in (toy.root / "logs" / "nipype.log").read_text()
+    assert "prepare" in (toy.root / "logs" / "nipype_sub-1.log").read_text()
 
 
 def test_a_changed_file_redoes_only_what_depends_on_it(toy):
@@ -78,7 +78,7 @@ def test_a_changed_setting_redoes_only_what_depends_on_it(toy):
     toy.called()
     toy.gain = 2
     assert toy.plan()["ses-a_prepare"] == ("done", "")
-    assert toy.plan()["ses-a_segment"] == ("stale", "its input files or settings have changed")
+    assert toy.plan()["ses-a_segment"] == ("stale", "setting gain has changed: 1 -> 2")
     assert toy.plan()["align"] == ("stale", "segment comes first")
     toy.run()
     assert toy.called() == [name for name in ALL if not name.endswith("prepare")]
@@ -102,7 +102,8 @@ def test_what_can_only_stop_a_step_redoes_nothing_and_stops_it_when_it_runs(toy,
 def test_changed_code_redoes_everything(toy, monkeypatch):
     toy.run()
     toy.called()
-    monkeypatch.setattr("mripipe.interfaces.step.code_digest", lambda: "other")
+    monkeypatch.setattr("mripipe.interfaces.step.step_code", lambda function: "other")
+    monkeypatch.setattr("mripipe.interfaces.record.step_code", lambda function: "other")
     assert toy.plan()["ses-a_prepare"] == ("stale", "the program has changed")
     toy.run()
     assert toy.called() == ALL

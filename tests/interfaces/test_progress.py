@@ -6,8 +6,9 @@ from types import SimpleNamespace
 import pytest
 
 from mripipe.interfaces import step as step_module
-from mripipe.interfaces.digests import code_digest, file_digest
+from mripipe.interfaces.digests import file_digest
 from mripipe.interfaces.progress import Progress
+from mripipe.interfaces.record import PlannedStep
 
 
 class Terminal(io.StringIO):
@@ -17,14 +18,15 @@ class Terminal(io.StringIO):
 
 def node(folder, name):
     result = SimpleNamespace(runtime=SimpleNamespace(duration=12.34))
-    interface = SimpleNamespace(label=f"sub-1 ses-a {name}")
+    interface = SimpleNamespace(label=f"sub-1 ses-a {name}", visit=("sub-1", "ses-a"), step=name)
     return SimpleNamespace(output_dir=lambda: str(folder / name), interface=interface, result=result)
 
 
 def told(folder, stream, names=("one", "two"), **options):
-    progress = Progress(
-        tuple(folder / n / "result.json" for n in names), stop_on_failure=False, stream=stream
+    steps = tuple(
+        PlannedStep("sub-1", "ses-a", n, "to do", "", folder / n / "result.json", f"m:{n}") for n in names
     )
+    progress = Progress(steps, logs=folder / "logs", stop_on_failure=False, stream=stream)
     for name in names:
         (folder / name).mkdir()
         progress(node(folder, name), "start")
@@ -47,7 +49,7 @@ def test_a_bar_on_a_terminal_that_is_gone_at_the_end(tmp_path):
 
 def test_a_step_that_was_done_already_is_not_mentioned(tmp_path):
     stream = io.StringIO()
-    progress = Progress((), stop_on_failure=False, stream=stream)
+    progress = Progress((), logs=tmp_path, stop_on_failure=False, stream=stream)
     progress(node(tmp_path, "one"), "end")
     assert stream.getvalue() == ""
 
@@ -55,7 +57,7 @@ def test_a_step_that_was_done_already_is_not_mentioned(tmp_path):
 def test_after_ctrl_c_in_a_step_nothing_more_is_started(tmp_path, monkeypatch):
     # nipype takes the interrupt of a step for its failure and would go on with the next.
     monkeypatch.setattr(step_module, "interrupted", True)
-    progress = Progress((), stop_on_failure=False, stream=io.StringIO())
+    progress = Progress((), logs=tmp_path, stop_on_failure=False, stream=io.StringIO())
     with pytest.raises(KeyboardInterrupt):
         progress(node(tmp_path, "one"), "exception")
 
@@ -67,8 +69,3 @@ def test_a_digest_follows_the_content(tmp_path):
     first = file_digest(path)
     path.write_text("two!")
     assert file_digest(path) not in (None, first)
-
-
-def test_code_of_different_rooms_has_different_digests():
-    assert code_digest(("mripipe.core",)) != code_digest(("mripipe.core", "mripipe.figures"))
-    assert len(code_digest()) == 64
