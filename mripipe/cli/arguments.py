@@ -35,6 +35,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_batch(commands, common)
     _add_atlas(commands, common)
     _add_agree(commands, common)
+    _add_ingest(commands, common)
     return parser
 
 
@@ -131,6 +132,27 @@ def _add_agree(commands: argparse._SubParsersAction, common: argparse.ArgumentPa
         "tests", type=Path, nargs="+", metavar="TEST", help="masks on its grid, or one folder of masks"
     )
     agree.add_argument("--output", type=Path, metavar="FILE.tsv", help="write the table there as well")
+
+
+def _add_ingest(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -> None:  # type: ignore[type-arg]
+    ingest = commands.add_parser(
+        "ingest", parents=[common], help="take DICOM into a BIDS dataset, without identities"
+    )
+    ingest.add_argument("dicom_dir", type=Path, metavar="DICOM_DIR", help="a folder, or a zip or tar archive")
+    ingest.add_argument("bids_dir", type=Path, metavar="BIDS_DIR", help="made, or given new visits")
+    ingest.add_argument(
+        "--protocol", type=Path, metavar="FILE.toml", help="which series is which (built-in rules)"
+    )
+    ingest.add_argument(
+        "--mapping", type=Path, metavar="FILE.tsv", help="whose scan of which day is which visit"
+    )
+    ingest.add_argument(
+        "--write-mapping", type=Path, metavar="FILE.tsv", help="begin a mapping table, and do nothing else"
+    )
+    ingest.add_argument("--dry-run", action="store_true", help="match series only, and write nothing")
+    ingest.add_argument(
+        "--max-unpacked-gb", type=gigabytes, default=100.0, metavar="G", help="most to unpack from archives"
+    )
 
 
 def _add_derivatives(parser: argparse.ArgumentParser) -> None:

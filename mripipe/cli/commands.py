@@ -116,6 +116,13 @@ def batch(given: Namespace) -> bool:
     return hand_over(given)
 
 
+def ingest(given: Namespace) -> bool:
+    """``mripipe ingest``: take DICOM in; False if something was not taken in."""
+    from .ingest import ingest_command
+
+    return ingest_command(given)
+
+
 def atlas(given: Namespace) -> bool:
     """``mripipe atlas``: list, show or install."""
     if given.action == "install":
