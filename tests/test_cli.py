@@ -238,7 +238,11 @@ def test_status_knows_the_last_run(bids, tmp_path, asked, capsys):
     }
     capsys.readouterr()
     assert main(["status", str(out)]) == 0
-    assert capsys.readouterr().out.splitlines()[0] == "to do  sub-1  ses-a  prepare_visit"
+    assert capsys.readouterr().out.splitlines() == [
+        "to do  sub-1  ses-a",
+        "to do  sub-1  ses-b",
+        "2 visits: 2 to do",
+    ]
 
 
 def test_atlases(capsys):

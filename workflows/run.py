@@ -74,6 +74,7 @@ def run_participants(
     work_dir: Path,
     settings: Settings,
     execution: Execution | None = None,
+    only: str | None = None,
 ) -> RunOutcome:
     """Run every visit that can run, then publish files, reports and tables.
 
@@ -86,6 +87,8 @@ def run_participants(
     settings : Settings
     execution : Execution, optional
         How to run; all processors where not given.
+    only : str, optional
+        Run no more than what this visit needs, as ``ses-...``.
 
     Raises
     ------
@@ -99,18 +102,18 @@ def run_participants(
     make_folder(out_dir)
     make_folder(work_dir)
     with locked(_participant_locks(study, OutputPaths(out_dir).logs, work_dir)):
-        steps = _run_steps(study, out_dir, work_dir, settings, execution or Execution())
+        steps = _run_steps(study, out_dir, work_dir, settings, execution or Execution(), only)
         return _publish(study, steps, out_dir, settings)
 
 
 def _run_steps(
-    study: Study, out_dir: Path, work_dir: Path, settings: Settings, execution: Execution
+    study: Study, out_dir: Path, work_dir: Path, settings: Settings, execution: Execution, only: str | None
 ) -> tuple[PlannedStep, ...]:
     """Run what is not done, and keep what `status` has to know before and after."""
     logs = OutputPaths(out_dir).logs
     for subject in study.subjects:
         read_plan(logs, subject.participant_id)
-    workflow = _build(study, out_dir, work_dir, settings)
+    workflow = _build(study, out_dir, work_dir, settings, only)
     records = describe_graph(workflow) if workflow.list_node_names() else ()
 
     def keep() -> None:
@@ -169,12 +172,29 @@ def _tables_locked(out_dir: Path) -> contextlib.AbstractContextManager[None]:
     return locked([OutputPaths(out_dir).logs / "locks" / "tables.lock"], wait_seconds=TABLES_WAIT_SECONDS)
 
 
-def _build(study: Study, out_dir: Path, work_dir: Path, settings: Settings) -> Workflow:
+def _build(
+    study: Study, out_dir: Path, work_dir: Path, settings: Settings, only: str | None = None
+) -> Workflow:
     whole = Workflow(name="participants")
     graphs = [build_subject(subject, settings) for subject in study.subjects]
+    if only is not None:
+        for graph in graphs:
+            _leave_visit(graph, only)
     whole.add_nodes([graph for graph in graphs if graph.list_node_names()])
     prepare_graph(whole, work_dir=work_dir.absolute(), logs=OutputPaths(out_dir.absolute()).logs)
     return whole
+
+
+def _leave_visit(workflow: Workflow, session_id: str) -> None:
+    """Remove every step that one visit's results do not need."""
+    graph = workflow._graph
+    ahead = [n for n in graph.nodes if n.interface.visit[1] == session_id and not graph.out_degree(n)]
+    needed = set()
+    while ahead:
+        node = ahead.pop()
+        needed.add(node)
+        ahead += [source for source in graph.predecessors(node) if source not in needed]
+    workflow.remove_nodes([node for node in graph.nodes if node not in needed])
 
 
 def _publish(study: Study, steps: tuple[PlannedStep, ...], out_dir: Path, settings: Settings) -> RunOutcome:
@@ -220,7 +240,9 @@ def _visit_result(
     if not session.can_run:
         errors = [problem.message for problem in session.problems if problem.level == "error"]
         return Failure(*who, CHECK_STEP, errors[0] if errors else "no T1w, T2w or FLAIR image found")
-    step = steps[session.session_id, "measure_visit"]
+    step = steps.get((session.session_id, "measure_visit"))
+    if step is None:
+        return Failure(*who, "measure_visit", "left out")
     if step.state not in ("done", "failed"):
         stopped = next((s.why for s in steps.values() if s.state == "failed" and s.session_id is None), "")
         return Failure(*who, step.step, stopped or "not finished; the same command takes it up again")

@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Imported here: `--version` and `--help` need no numerical library.
         from . import commands
 
-        return DONE if getattr(commands, given.command)(given) else FAILED
+        return DONE if getattr(commands, given.command.replace("-", "_"))(given) else FAILED
     except KeyboardInterrupt:
         print("\nmripipe: stopped; the same command takes it up where it was", file=sys.stderr)
         return INTERRUPTED

@@ -32,6 +32,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_derivatives(check)
     status = commands.add_parser("status", parents=[common], help="how far a run has come")
     status.add_argument("out_dir", type=Path, metavar="OUT_DIR")
+    _add_rerun_check(commands, common)
     add_batch(commands, common)
     _add_atlas(commands, common)
     _add_agree(commands, common)
@@ -107,6 +108,21 @@ def _add_demo(commands: argparse._SubParsersAction, common: argparse.ArgumentPar
     demo.add_argument("--patients", type=count, default=2, metavar="N")
     demo.add_argument("--full-size", action="store_true", help="images of a clinical resolution; slower")
     demo.add_argument(
+        "--nprocs", type=count, default=processors(), metavar="N", help="steps at the same time"
+    )
+
+
+def _add_rerun_check(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -> None:  # type: ignore[type-arg]
+    rerun = commands.add_parser(
+        "rerun-check", parents=[common], help="run a visit again elsewhere and compare every byte"
+    )
+    rerun.add_argument("out_dir", type=Path, metavar="OUT_DIR")
+    rerun.add_argument("--participant-label", required=True, metavar="L")
+    rerun.add_argument("--session-label", metavar="L", help="one visit alone; else all of the participant's")
+    rerun.add_argument(
+        "-w", "--work-dir", type=Path, metavar="DIR", help="where the scratch folder is made (the system's)"
+    )
+    rerun.add_argument(
         "--nprocs", type=count, default=processors(), metavar="N", help="steps at the same time"
     )
 

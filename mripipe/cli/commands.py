@@ -19,10 +19,7 @@ from mripipe.model.study import Study
 
 if TYPE_CHECKING:
     from mripipe.interfaces.engine import Execution
-    from mripipe.interfaces.plan import PlannedStep
     from mripipe.workflows.run import RunOutcome
-
-STATE_WIDTH = 6
 
 QUICK: dict[str, Any] = {"t1w_mm": 1.5, "flair_mm": (1.5, 1.5, 4.0), "with_dwi": False}
 """The demo's images: coarse, so that it takes minutes."""
@@ -85,21 +82,19 @@ def check(given: Namespace) -> bool:
 
 
 def status(given: Namespace) -> bool:
-    """``mripipe status``: show each visit's steps as the last run's settings would have them."""
-    from mripipe.workflows.run import plan_participants
+    """``mripipe status``: show each visit's steps as its participant's last run would have them."""
+    from .state import show_state
 
-    record = _run_record(given.out_dir)
-    try:
-        note = json.loads(record.read_text(encoding="utf-8"))
-        study = read_study(note["bids_dir"], derivatives=note["derivatives"])
-        settings, work_dir = settings_from_tables(note["settings"]), Path(note["work_dir"])
-    except (OSError, KeyError, ValueError) as error:
-        raise RequestError(
-            f"{given.out_dir}: no run to show ({error}); start one with mripipe run"
-        ) from error
-    steps = plan_participants(study, given.out_dir, work_dir=work_dir, settings=settings, retry=False)
-    _print_steps(study, steps)
+    show_state(given.out_dir.absolute(), *read_run(given.out_dir))
     return True
+
+
+def rerun_check(given: Namespace) -> bool:
+    """``mripipe rerun-check``: run a visit again and compare bytes; False if any differs."""
+    from .rerun import check_again
+
+    study, _, _ = read_run(given.out_dir, participants=[given.participant_label])
+    return check_again(given, study)
 
 
 def agree(given: Namespace) -> bool:
@@ -210,6 +205,24 @@ def note_run(
     write_atomic(_run_record(out_dir), json.dumps(note, indent=2) + "\n")
 
 
+def read_run(out_dir: Path, *, participants: list[str] | None = None) -> tuple[Study, Path, Settings]:
+    """Return the study, work folder and settings of the last run, as `note_run` wrote them down.
+
+    Raises
+    ------
+    RequestError
+        There has been no run, or its study cannot be read.
+
+    """
+    try:
+        note = json.loads(_run_record(out_dir).read_text(encoding="utf-8"))
+        bids_dir, derivatives, work_dir = note["bids_dir"], note["derivatives"], Path(note["work_dir"])
+        settings = settings_from_tables(note["settings"])
+    except (OSError, KeyError, ValueError) as error:
+        raise RequestError(f"{out_dir}: no run to show ({error}); start one with mripipe run") from error
+    return read_study(bids_dir, derivatives=derivatives, participants=participants), work_dir, settings
+
+
 def _make_trial(out_dir: Path, patients: int, full_size: bool) -> Path:
     """Write the demo's trial, or find it whole from an earlier call with the same options."""
     from mripipe.steps.phantom_study import write_trial
@@ -230,23 +243,13 @@ def _make_trial(out_dir: Path, patients: int, full_size: bool) -> Path:
 def _dry_run(study: Study, out_dir: Path, work_dir: Path, settings: Settings) -> bool:
     from mripipe.workflows.run import plan_participants
 
+    from .state import print_steps
+
     steps = plan_participants(study, out_dir, work_dir=work_dir, settings=settings)
-    _print_steps(study, steps)
+    print_steps(study, steps)
     undone = sum(step.state != "done" for step in steps)
     print(f"{undone} of {len(steps)} steps to do")
     return True
-
-
-def _print_steps(study: Study, steps: tuple[PlannedStep, ...]) -> None:
-    for subject in study.subjects:
-        for session in subject.sessions:
-            if not session.can_run:
-                print(f"{session.participant_id}  {session.session_id}  cannot run; see mripipe check")
-        for step in steps:
-            if step.participant_id == subject.participant_id:
-                who = "  ".join(part for part in (step.participant_id, step.session_id, step.step) if part)
-                why = f"  ({step.why})" if step.why else ""
-                print(f"{step.state.ljust(STATE_WIDTH)} {who}{why}")
 
 
 def _conclude(study: Study, outcome: RunOutcome) -> bool:

@@ -57,15 +57,15 @@ class Holder:
 
 
 @contextlib.contextmanager
-def locked(files: Iterable[Path], *, wait_seconds: float = LOCK_WAIT_SECONDS) -> Iterator[None]:
+def locked(files: Iterable[Path], *, wait_seconds: float | None = None) -> Iterator[None]:
     """Hold some locks, each a file whose folder is made if need be.
 
     Parameters
     ----------
     files : iterable of Path
         Taken in the order of their names, so that two runs do not wait for each other.
-    wait_seconds : float
-        How long to wait for a holder that is alive.
+    wait_seconds : float, optional
+        How long to wait for a holder that is alive; `LOCK_WAIT_SECONDS` where not given.
 
     Raises
     ------
@@ -77,7 +77,7 @@ def locked(files: Iterable[Path], *, wait_seconds: float = LOCK_WAIT_SECONDS) ->
     stop = threading.Event()
     try:
         for path in sorted(set(files)):
-            held.append((path, _take(path, wait_seconds)))
+            held.append((path, _take(path, LOCK_WAIT_SECONDS if wait_seconds is None else wait_seconds)))
         beating = threading.Thread(target=_beat, args=([path for path, _ in held], stop), daemon=True)
         beating.start()
         yield

@@ -13,8 +13,11 @@ from mripipe.model.settings import Settings, settings_from_tables
 from mripipe.model.study import Subject
 
 from .codec import encode
-from .digests import code_digest, known_digests, recall_digests
+from .digests import code_parts, known_digests, recall_digests
 from .record import CODE, PlannedStep, StepRecord, evaluate, step_records_from_json, step_records_to_json
+
+WIRING = ("mripipe.workflows.", "mripipe.model.study", "mripipe.model.settings", "mripipe.interfaces.codec")
+"""What decides, beside the builder's own module, which steps there are and what they are given."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class StoredPlan:
     builder: str
     """The function that builds the workflow, as ``module:name``."""
     builder_code: str
-    """Digest of its code."""
+    """Digest of the code that wires the steps and writes down what they are given."""
     sessions: tuple[str, ...]
     work_dir: Path
     settings: Settings
@@ -40,6 +43,16 @@ def shape_of(subject: Subject) -> str:
         for s in subject.sessions
     ]
     return hashlib.sha256(json.dumps(visits, sort_keys=True).encode()).hexdigest()
+
+
+def wiring_digest(builder: str) -> str:
+    """Digest what a builder, as ``module:name``, makes a workflow with, not what its steps run."""
+    parts = {
+        name: digest
+        for name, digest in code_parts(builder).items()
+        if name.startswith(WIRING) or name == builder.partition(":")[0]
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def write_plan(
@@ -63,7 +76,7 @@ def write_plan(
     document = {
         "shape": shape_of(subject),
         "builder": builder,
-        "builder_code": code_digest(builder),
+        "builder_code": wiring_digest(builder),
         "sessions": [session.session_id for session in subject.sessions],
         "work_dir": str(work_dir),
         "settings": asdict(settings),
@@ -94,7 +107,7 @@ def read_plan(logs: Path, participant: str) -> StoredPlan | None:
 
 def stored_state(plan: StoredPlan, subject: Subject, logs: Path) -> tuple[PlannedStep, ...] | None:
     """Say of each step whether it is done; None where steps or wiring may be others than they were."""
-    if plan.shape != shape_of(subject) or plan.builder_code != code_digest(plan.builder):
+    if plan.shape != shape_of(subject) or plan.builder_code != wiring_digest(plan.builder):
         return None
     return evaluate(plan.records, retry=False, code_dir=logs / CODE)
 

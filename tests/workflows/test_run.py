@@ -10,7 +10,9 @@ from dataclasses import replace
 import pytest
 
 from mripipe.errors import ProcessingError, RequestError
+from mripipe.interfaces import locks
 from mripipe.interfaces.engine import Execution
+from mripipe.interfaces.locks import locked
 from mripipe.model.settings import RegistrationSettings, Settings
 from mripipe.workflows.run import plan_participants, report_again, run_participants
 
@@ -196,3 +198,43 @@ def test_a_place_that_cannot_be_written_is_named(trial):
     (trial.out / "sub-1").write_text("a file where a folder should be")
     with pytest.raises(ProcessingError, match="cannot write"):
         run(trial)
+
+
+def test_of_one_visit_no_more_is_run_than_it_needs(trial):
+    study = trial.study()
+    part = replace(study, subjects=study.subjects[:1])
+    outcome = run_participants(
+        part, trial.out, work_dir=trial.work, settings=Settings(), execution=LINEAR, only="ses-b"
+    )
+    assert [(f.session_id, f.message) for f in outcome.failures] == [("ses-a", "left out")]
+    # The other visit is needed for the template and not measured.
+    assert trial.called() == ["sub-1/ses-a", "sub-1/ses-b"]
+    alone = {name for name in trial.files() if name.startswith("sub-1/ses-")}
+    run(trial)
+    assert alone == {name for name in trial.files() if name.startswith("sub-1/ses-b")}
+
+
+def test_runs_of_two_participants_at_once_lose_no_row(trial, monkeypatch):
+    study = trial.study()
+    parts = [replace(study, subjects=(subject,)) for subject in study.subjects]
+    with locked([trial.out / "logs" / "locks" / "sub-2.lock"]):
+        run(trial, parts[0])
+        monkeypatch.setattr(locks, "LOCK_WAIT_SECONDS", 0.0)
+        with pytest.raises(RequestError, match=r"sub-2\.lock: another run is at work here"):
+            run(trial, parts[1])
+    run(trial, parts[1])
+    assert [row["participant_id"] for row in volumes(trial)] == ["sub-1", "sub-1", "sub-2", "sub-2"]
+
+
+def test_a_run_killed_before_the_tables_writes_them_the_next_time(trial, monkeypatch):
+    from mripipe.workflows import run as module
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "write_tables", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(trial)
+    run(trial)
+    assert len(volumes(trial)) == 4
