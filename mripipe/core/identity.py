@@ -66,8 +66,9 @@ def make_secrets(values: Iterable[tuple[Kind, str]], *, public: Iterable[str] = 
     values : iterable of (kind, value)
         As they stand in the input.
     public : iterable of str
-        What may be told: names of makers and models of scanners. A site, free text or private value that is
-        one of them, or a part of one, is not searched for; a name, ID, date, UID or serial number always is.
+        What may be told: makers, models, software and coils. A site's name that is one of them is not
+        searched for (some scanners give their model as the station), nor is a free text or private value that
+        is a part of one; a name, ID, date, UID or serial number always is.
 
     Returns
     -------
@@ -91,7 +92,9 @@ def make_secrets(values: Iterable[tuple[Kind, str]], *, public: Iterable[str] = 
                 marks.add(text)
                 seen.add(text)
             continue
-        if kind in ("site", "free text", "private") and any(text in known for known in told):
+        if kind == "site" and text in told:
+            continue
+        if kind in ("free text", "private") and any(text in known for known in told):
             continue
         spellings = {form for form in search_forms(kind, text) if _tells(form)}
         if spellings:
