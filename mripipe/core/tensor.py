@@ -138,6 +138,16 @@ def predict(fit: TensorFit, table: GradientTable) -> NDArray[np.float64]:
     return np.asarray(np.exp(_terms(fit, slice(None)) @ design_matrix(table).T))
 
 
+def expected_signal(fit: TensorFit, table: GradientTable, signal: Floats) -> NDArray[np.float64]:
+    """Return what tensors predict of a signal (N, V), at most a voxel's largest; 0 where none was fitted.
+
+    Where there is no tissue a fit to noise may predict any number.
+    """
+    with np.errstate(over="ignore"):
+        found = np.nan_to_num(predict(fit, table))
+    return np.asarray(np.minimum(found, signal.max(axis=1, keepdims=True)), np.float64)
+
+
 def _terms(fit: TensorFit, part: slice) -> NDArray[np.float64]:
     return np.column_stack([fit.log_s0[part], fit.elements[part] * 1e3])
 

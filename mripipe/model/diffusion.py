@@ -45,6 +45,8 @@ class DiffusionVisit:
     """What was done, one line each."""
     motion: tuple[tuple[float, ...], ...] = ()
     """Shift in mm and turn in degrees (x, y, z each) of every volume against the first; may be empty."""
+    dropped_slices: tuple[tuple[int, int], ...] = ()
+    """Volume and slice (from 0, in RAS order) of what fell out and was replaced."""
     warnings: tuple[str, ...] = ()
 
 
@@ -148,4 +150,5 @@ class DiffusionResult:
     """Resamples diffusion images onto the reference image: maps reference points to diffusion points."""
     steps: tuple[str, ...] = ()
     motion: tuple[tuple[float, ...], ...] = ()
+    dropped_slices: tuple[tuple[int, int], ...] = ()
     warnings: tuple[str, ...] = ()

@@ -45,8 +45,15 @@ class DiffusionSettings:
     """Leave diffusion out."""
     denoise: bool = True
     """Remove what is noise by the spectrum of the signal around each voxel."""
+    gibbs: bool = False
+    """Remove ringing beside sharp edges. Takes about 5 s a volume, and is wrong for images that the scanner
+    has interpolated, which no header tells."""
+    outliers: bool = True
+    """Find slices that fell out, and put in their place what the other volumes say."""
     motion: bool = True
     """Register every volume to what the signal model says of it."""
+    robust: bool = False
+    """Let volumes that no tensor explains count little in a voxel's fit."""
 
     def __post_init__(self) -> None:
         for item in dataclasses.fields(self):

@@ -69,7 +69,9 @@ def diffusion_galleries(
 
 def motion_figure(diffusion: DiffusionResult | None) -> str:
     """Plot head motion over the volumes; empty where it was not sought."""
-    return motion_chart(diffusion.motion) if diffusion is not None and diffusion.motion else ""
+    if diffusion is None or not diffusion.motion:
+        return ""
+    return motion_chart(diffusion.motion, sorted({volume for volume, _ in diffusion.dropped_slices}))
 
 
 def _tracts(

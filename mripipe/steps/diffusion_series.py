@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+from nibabel.orientations import io_orientation
 from numpy.typing import NDArray
 
 from mripipe.bids.nifti import check_length, parse_header, read_bytes
@@ -31,10 +32,15 @@ class Series:
     table: GradientTable
     run: NDArray[np.int64]
     """Number of the run that each volume comes from, shape (N,)."""
-    phase_encoding: tuple[str | None, ...]
-    """Phase-encoding direction of each run as in BIDS (``j-``); None where its sidecar does not tell."""
+    phase_encoding: str | None
+    """Phase encoding of the runs, in the axes of `data`: ``j-`` as in BIDS, ``j`` too where the way along the
+    axis is not told; None where no sidecar tells the axis."""
+    slice_axis: int
+    """Array axis across the slices."""
     notes: tuple[str, ...]
     """What was dropped, joined or found odd, one line each."""
+    opposite_b0: NDArray[np.float32] | None = None
+    """Mean b = 0 image (X, Y, Z) of runs whose phase was encoded the opposite way, on the same scale."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +49,7 @@ class _Run:
     affine: NDArray[np.float64]
     table: GradientTable
     phase_encoding: str | None
+    slice_axis: int
     name: str
     notes: tuple[str, ...]
 
@@ -58,7 +65,8 @@ def load_series(session: Session) -> Series:
     Returns
     -------
     Series
-        Runs one after the other; a run on another grid than the first is left out, and a note says so.
+        Runs one after the other. A run on another grid than that with the most directions is left out, one
+        whose phase was encoded another way is not joined, and a note says so.
 
     Raises
     ------
@@ -70,30 +78,52 @@ def load_series(session: Session) -> Series:
     if not scans:
         raise InputError(f"{session.session_id}: no diffusion series; add one or leave diffusion out")
     runs = [_read_run(scan) for scan in scans]
-    first, notes = runs[0], [note for run in runs for note in run.notes]
-    joined = []
-    for run in runs:
-        if same_grid(run.data.shape[:3], run.affine, first.data.shape[:3], first.affine):
-            joined.append(run)
-        else:
-            notes.append(f"{run.name}: lies on another grid than {first.name}; left out")
+    notes = [note for run in runs for note in run.notes]
+    first = max(runs, key=lambda run: run.table.n_directions)
+    on_grid = [run for run in runs if _same_place(run, first)]
+    notes += [
+        f"{run.name}: lies on another grid than {first.name}; left out" for run in runs if run not in on_grid
+    ]
+    scaled = _on_one_scale(on_grid, first)
+    joined = [run for run in scaled if _one_way(run.phase_encoding, first.phase_encoding)]
+    others = [run for run in scaled if run not in joined]
     if len(joined) > 1:
         notes.append(f"{len(joined)} runs joined: {', '.join(run.name for run in joined)}")
-    encodings = {run.phase_encoding for run in joined if run.phase_encoding is not None}
-    if len(encodings) > 1:
-        notes.append(f"runs of phase encoding {', '.join(sorted(encodings))} joined: distortion differs")
-    sizes = [run.data.shape[3] for run in joined]
+    opposite = [run for run in others if _opposite(run.phase_encoding, first.phase_encoding)]
+    notes += [_why_apart(run, first, opposite=run in opposite) for run in others]
+    plain = [run.data[..., run.table.is_b0] for run in opposite if run.table.is_b0.any()]
     return Series(
-        data=np.concatenate(_on_one_scale(joined), axis=3) if len(joined) > 1 else first.data,
+        data=np.concatenate([run.data for run in joined], axis=3) if len(joined) > 1 else joined[0].data,
         affine=first.affine,
         table=GradientTable(
             np.concatenate([run.table.b_values for run in joined]),
             np.concatenate([run.table.directions for run in joined]),
         ),
-        run=np.repeat(np.arange(len(joined)), sizes),
-        phase_encoding=tuple(run.phase_encoding for run in joined),
+        run=np.repeat(np.arange(len(joined)), [run.data.shape[3] for run in joined]),
+        phase_encoding=first.phase_encoding,
+        slice_axis=first.slice_axis,
         notes=tuple(notes),
+        opposite_b0=np.concatenate(plain, axis=3).mean(axis=3) if plain else None,
     )
+
+
+def _same_place(run: _Run, first: _Run) -> bool:
+    return same_grid(run.data.shape[:3], run.affine, first.data.shape[:3], first.affine)
+
+
+def _one_way(one: str | None, other: str | None) -> bool:
+    """Say whether two runs are distorted alike, as far as is known."""
+    return one is None or other is None or one == other
+
+
+def _opposite(one: str | None, other: str | None) -> bool:
+    return one is not None and other is not None and one != other and one[0] == other[0]
+
+
+def _why_apart(run: _Run, first: _Run, *, opposite: bool) -> str:
+    """Say why a run is not joined: its images are distorted another way, so that voxels do not match."""
+    use = "used for the distortion alone" if opposite and run.table.is_b0.any() else "left out"
+    return f"{run.name}: phase encoding {run.phase_encoding}, {first.name} {first.phase_encoding}; {use}"
 
 
 def _read_run(scan: Scan) -> _Run:
@@ -121,8 +151,9 @@ def _read_run(scan: Scan) -> _Run:
     if not table.is_b0.any():
         notes.append(f"{name}: no volume at b = 0")
     # In one order of the axes, so that no neighbourhood depends on how the voxels are stored.
+    ways = io_orientation(affine)
     data, affine = reorient(data, affine)
-    return _Run(data, affine, table, _phase_encoding(scan.sidecar), name, tuple(notes))
+    return _Run(data, affine, table, _phase_encoding(scan.sidecar, ways), int(ways[2, 0]), name, tuple(notes))
 
 
 def _read_4d(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
@@ -158,24 +189,33 @@ def _numbers(path: Path, n_rows: int, n_volumes: int) -> NDArray[np.float64]:
     return table
 
 
-def _phase_encoding(sidecar: Path | None) -> str | None:
+def _phase_encoding(sidecar: Path | None, ways: NDArray[np.float64]) -> str | None:
+    """Return the phase encoding in RAS order of the axes; ``ways`` is nibabel's orientation of the file's."""
     if sidecar is None:
         return None
     try:
-        value = json.loads(sidecar.read_text(encoding="utf-8-sig")).get("PhaseEncodingDirection")
+        told = json.loads(sidecar.read_text(encoding="utf-8-sig"))
+        value = told.get("PhaseEncodingDirection", told.get("PhaseEncodingAxis"))
     except (OSError, ValueError, AttributeError):
         return None
-    return value if value in ("i", "i-", "j", "j-", "k", "k-") else None
+    if value not in ("i", "i-", "j", "j-", "k", "k-"):
+        return None
+    axis, turned = ways["ijk".index(value[0])]
+    backwards = value.endswith("-") != (turned < 0)
+    return "ijk"[int(axis)] + ("-" if backwards else "")
 
 
-def _on_one_scale(runs: Sequence[_Run]) -> list[NDArray[np.float32]]:
-    """Bring later runs to the first one's scale: scanners may set the gain anew for each."""
+def _on_one_scale(runs: Sequence[_Run], first: _Run) -> list[_Run]:
+    """Bring runs to the scale of the one with the most directions: scanners set the gain anew for each."""
     means = [run.data[..., run.table.is_b0].mean(axis=3) if run.table.is_b0.any() else None for run in runs]
-    scaled = []
-    for run, mean in zip(runs, means, strict=True):
-        factor = 1.0
-        if mean is not None and means[0] is not None:
-            head = means[0] >= np.percentile(means[0], 80.0)
-            factor = float(np.median(means[0][head]) / max(float(np.median(mean[head])), 1e-6))
-        scaled.append(run.data * np.float32(factor))
-    return scaled
+    mine = means[runs.index(first)]
+    if mine is None:
+        return list(runs)
+    head = mine >= np.percentile(mine, 80.0)
+    level = float(np.median(mine[head]))
+    return [
+        run
+        if mean is None or run is first
+        else replace(run, data=run.data * np.float32(level / max(float(np.median(mean[head])), 1e-6)))
+        for run, mean in zip(runs, means, strict=True)
+    ]

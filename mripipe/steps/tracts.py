@@ -149,6 +149,7 @@ def measure_tracts(
         to_reference=placed.to_reference,
         steps=diffusion.steps,
         motion=diffusion.motion,
+        dropped_slices=diffusion.dropped_slices,
         warnings=tuple(warnings),
     )
 

@@ -18,7 +18,7 @@ from mripipe.model.diffusion import TractMetrics
 from mripipe.model.settings import DiffusionSettings
 from mripipe.model.stages import NormalisedVisit, PreparedVisit, SegmentedVisit
 from mripipe.model.study import Scan, Session
-from mripipe.steps import diffusion_place, tracts
+from mripipe.steps import diffusion, diffusion_place, tracts
 from mripipe.steps.diffusion import fit_diffusion
 from mripipe.steps.diffusion_series import load_series
 from mripipe.steps.load import load_image, save_image
@@ -240,27 +240,57 @@ def test_derived_volumes_are_dropped_and_named(tmp_path):
     assert "5, 9" in found.notes[0]
 
 
+def told(scan, folder, name, **sidecar):
+    path = folder / f"{name}.json"
+    path.write_text(json.dumps(sidecar))
+    return replace(scan, sidecar=path)
+
+
 def test_runs_are_joined_on_one_scale(tmp_path):
     one = write(tmp_path / "one")
     two = write(tmp_path / "two", data=2.5 * series(even_gradients(20)))
-    sidecar = tmp_path / "two.json"
-    sidecar.write_text(json.dumps({"PhaseEncodingDirection": "j-"}))
-    scans = (one.scans[0], replace(two.scans[0], sidecar=sidecar))
+    scans = (one.scans[0], told(two.scans[0], tmp_path, "two", PhaseEncodingDirection="j-"))
     found = load_series(replace(one, scans=scans))
     assert found.run.tolist() == [0] * 21 + [1] * 21
-    assert found.phase_encoding == (None, "j-")
+    assert found.opposite_b0 is None
     np.testing.assert_allclose(found.data[..., 3], found.data[..., 24], rtol=1e-4)
 
 
-def test_opposite_phase_encoding_is_told(tmp_path):
-    session = write(tmp_path)
-    scans = []
-    for way in ("j", "j-"):
-        sidecar = tmp_path / f"{way}.json"
-        sidecar.write_text(json.dumps({"PhaseEncodingDirection": way}))
-        scans.append(replace(session.scans[0], sidecar=sidecar))
-    found = load_series(replace(session, scans=tuple(scans)))
-    assert any("phase encoding j, j-" in note for note in found.notes)
+def test_a_run_encoded_the_opposite_way_is_not_joined(tmp_path):
+    one = write(tmp_path / "one")
+    # The other run is stored the other way about: its "j" counts towards the back.
+    two = write(tmp_path / "two", codes="RPS", data=0.5 * series(even_gradients(20)))
+    scans = [
+        told(session.scans[0], tmp_path, name, PhaseEncodingDirection="j")
+        for session, name in ((one, "one"), (two, "two"))
+    ]
+    found = load_series(replace(one, scans=tuple(scans)))
+    assert (found.phase_encoding, found.data.shape[3]) == ("j", 21)
+    assert any(
+        "phase encoding j-, dwi.nii.gz j; used for the distortion alone" in note for note in found.notes
+    )
+    np.testing.assert_allclose(found.opposite_b0, found.data[..., 0], rtol=1e-4)
+    again = load_series(
+        replace(one, scans=(scans[0], told(two.scans[0], tmp_path, "i", PhaseEncodingDirection="i")))
+    )
+    assert again.data.shape[3] == 21
+    assert any("left out" in note for note in again.notes)
+
+
+@pytest.mark.parametrize(
+    ("codes", "sidecar", "encoding", "slices"),
+    [
+        ("RAS", {"PhaseEncodingDirection": "j-"}, "j-", 2),
+        ("LPS", {"PhaseEncodingDirection": "j-"}, "j", 2),
+        ("PSR", {"PhaseEncodingDirection": "i"}, "j-", 0),
+        ("PSR", {"PhaseEncodingAxis": "j"}, "k", 0),
+        ("RAS", {"PhaseEncodingDirection": "up"}, None, 2),
+    ],
+)
+def test_phase_and_slice_axes_follow_the_storage(tmp_path, codes, sidecar, encoding, slices):
+    session = write(tmp_path, codes)
+    found = load_series(replace(session, scans=(told(session.scans[0], tmp_path, "side", **sidecar),)))
+    assert (found.phase_encoding, found.slice_axis) == (encoding, slices)
 
 
 def test_a_run_on_another_grid_is_left_out(tmp_path):
@@ -309,6 +339,37 @@ def test_a_wrong_number_of_negative_b_is_told_with_the_name(tmp_path):
     b[3] = -5
     with pytest.raises(InputError, match=r"dwi.nii.gz: gradient table"):
         load_series(write(tmp_path, b=b))
+
+
+def test_slices_that_fell_out_are_replaced_and_told(tmp_path):
+    data = series(even_gradients(20))
+    data += np.random.default_rng(1).normal(0, 4, data.shape)
+    data[:, :, 20:40:2, 7] *= 0.3
+    fitted = fit_diffusion(
+        write(tmp_path, "ALS", data=data),
+        settings=DiffusionSettings(motion=False, robust=True),
+        folder=tmp_path,
+    )
+    assert fitted.dropped_slices == tuple((7, k) for k in range(20, 40, 2))
+    assert "slices that fell out: 10, replaced" in fitted.steps
+    assert "tensor: fitted robustly" in fitted.steps
+    assert "10 slices in 1 volumes fell out" in fitted.warnings[-1]
+    clean = fit_diffusion(write(tmp_path), settings=PLAIN, folder=tmp_path / "clean")
+    one, other = (load_image(fit.fa).data for fit in (fitted, clean))
+    inside = load_image(clean.fa).data > 0.2
+    assert np.abs(one - other)[inside].mean() < 0.02
+    assert clean.dropped_slices == ()
+
+
+def test_ringing_is_removed_when_asked_for(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(diffusion, "gibbs_removal", lambda d, **kw: asked.append(kw["slice_axis"]) or d - 1.0)
+    found = load_series(write(tmp_path, "PSR"))
+    settings = DiffusionSettings(denoise=False, motion=False, gibbs=True)
+    prepared = diffusion.prepare_series(found, found.data[..., 0] > 0, settings)
+    assert asked == [0]
+    assert float(prepared.data.min()) == 0.0
+    assert prepared.steps[0] == "ringing beside edges removed"
 
 
 def test_preparation_is_told(tmp_path):
