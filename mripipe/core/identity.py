@@ -22,6 +22,8 @@ SHORTEST: Final = 3
 LONG: Final = 6
 """From this length on a value is searched anywhere: 100 MB of noise hold six given bytes by chance once in
 3 million times."""
+LONG_NUMBER: Final = 8
+"""The same for a value of digits alone, such as a date."""
 
 EMPTY_WORDS: Final = frozenset(
     {"anon", "anonym", "anonymous", "anonymized", "anonymised", "deidentified", "removed", "unknown"}
@@ -78,7 +80,7 @@ def make_secrets(values: Iterable[tuple[Kind, str]], *, public: Iterable[str] = 
     Examples
     --------
     >>> sorted(make_secrets([("name", "Doe^Jane"), ("site", "UIH")], public=["UIH"]).forms)
-    ['doe', 'doe jane', 'doejane', 'doe^jane', 'jane', 'jane doe', 'janedoe']
+    ['doe', 'doe jane', 'doe^jane', 'doejane', 'jane', 'jane doe', 'janedoe']
 
     """
     told = [text.casefold() for text in public if text]
@@ -221,14 +223,15 @@ def _tells(form: str) -> bool:
 
 
 def _searched_anywhere(form: str) -> bool:
-    """Say whether a spelling is long enough, and no plain number, which might be a part of another."""
-    return len(form) >= LONG and not form.isdigit()
+    """Say whether a spelling is long enough; a plain number might be a part of another and must be longer."""
+    return len(form) >= (LONG_NUMBER if form.isdigit() else LONG)
 
 
 def _alone(form: str) -> str:
     """Return a pattern for a spelling with no letter or digit beside it; a number with no decimals."""
     if form.isdigit():
-        return rf"(?<![0-9.]){form}(?!\.?[0-9])" if len(form) >= LONG else rf"(?<![\w.]){form}(?![\w.])"
+        beside = "0-9." if len(form) >= LONG else "0-9A-Za-z."
+        return rf"(?<![{beside}]){form}(?![{beside[:-1]}]|\.[0-9])"
     return rf"(?<![^\W_]){re.escape(form)}(?![^\W_])"
 
 
@@ -237,10 +240,12 @@ def _stands_alone(form: str, text: str) -> bool:
 
 
 def _encoded(form: str) -> set[bytes]:
-    """Return a spelling in the encodings of text in DICOM."""
-    encoded = {form.encode("utf-8")}
-    with suppress(UnicodeEncodeError):
-        encoded.add(form.encode("latin-1"))
+    """Return a spelling in the encodings of text in DICOM, as `bytes.lower` leaves them."""
+    encoded = set()
+    for text in {form, form.upper(), form.title()}:
+        encoded.add(text.encode("utf-8").lower())
+        with suppress(UnicodeEncodeError):
+            encoded.add(text.encode("latin-1").lower())
     return encoded
 
 
