@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from mripipe.errors import InputError, RequestError
 from mripipe.interfaces.digests import code_digest, file_digest, library_versions
 from mripipe.interfaces.engine import Execution, describe_graph, plan_graph, prepare_graph, run_graph
 from mripipe.interfaces.locks import locked
-from mripipe.interfaces.record import PlannedStep
+from mripipe.interfaces.record import PlannedStep, StepRecord, step_code
 from mripipe.interfaces.step import result_of
 from mripipe.interfaces.stored import read_plan, write_plan
 from mripipe.model.diffusion import DiffusionResult
@@ -27,7 +27,8 @@ from mripipe.model.results import SubjectResult, VisitResult
 from mripipe.model.settings import Settings
 from mripipe.model.study import Session, Study
 from mripipe.reports.subject import render_report
-from mripipe.steps.publish import Origin, publish_subject, write_changed, write_dataset_files
+from mripipe.steps.provenance import write_provenance
+from mripipe.steps.publish import Origin, Trace, publish_subject, write_changed, write_dataset_files
 from mripipe.steps.tables import read_subject_results, write_subject_results, write_tables
 from mripipe.steps.tracts import tracts_without_diffusion
 
@@ -102,13 +103,13 @@ def run_participants(
     make_folder(out_dir)
     make_folder(work_dir)
     with locked(_participant_locks(study, OutputPaths(out_dir).logs, work_dir)):
-        steps = _run_steps(study, out_dir, work_dir, settings, execution or Execution(), only)
-        return _publish(study, steps, out_dir, settings)
+        steps, records = _run_steps(study, out_dir, work_dir, settings, execution or Execution(), only)
+        return _publish(study, steps, _traces(records), out_dir, settings)
 
 
 def _run_steps(
     study: Study, out_dir: Path, work_dir: Path, settings: Settings, execution: Execution, only: str | None
-) -> tuple[PlannedStep, ...]:
+) -> tuple[tuple[PlannedStep, ...], tuple[StepRecord, ...]]:
     """Run what is not done, and keep what `status` has to know before and after."""
     logs = OutputPaths(out_dir).logs
     for subject in study.subjects:
@@ -123,10 +124,22 @@ def _run_steps(
 
     keep()
     if not records:
-        return ()
+        return (), ()
     steps = run_graph(workflow, logs=logs, execution=execution, records=records)
     keep()
-    return steps
+    return steps, records
+
+
+def _traces(records: Sequence[StepRecord]) -> dict[Path, Trace]:
+    """Say of each step's folder what the step and those before it read."""
+    read: dict[str, frozenset[str]] = {}
+    traces = {}
+    for record in records:
+        before = (read[source] for _, source in record.upstream)
+        read[record.name] = frozenset(record.files).union(*before)
+        sources = tuple((Path(path), file_digest(path) or "") for path in sorted(read[record.name]))
+        traces[Path(record.folder)] = Trace(record.step, step_code(record.function), sources)
+    return traces
 
 
 def report_again(study: Study, out_dir: Path, *, settings: Settings) -> RunOutcome:
@@ -197,8 +210,14 @@ def _leave_visit(workflow: Workflow, session_id: str) -> None:
     workflow.remove_nodes([node for node in graph.nodes if node not in needed])
 
 
-def _publish(study: Study, steps: tuple[PlannedStep, ...], out_dir: Path, settings: Settings) -> RunOutcome:
-    origin = Origin(study.root, asdict(settings))
+def _publish(
+    study: Study,
+    steps: tuple[PlannedStep, ...],
+    traces: Mapping[Path, Trace],
+    out_dir: Path,
+    settings: Settings,
+) -> RunOutcome:
+    origin = Origin(study.root, asdict(settings), library_versions(), traces)
     known = _known_results(study, out_dir)
     failures: list[Failure] = []
     results, fresh = [], {}
@@ -227,6 +246,7 @@ def _write_shared(out_dir: Path, origin: Origin, fresh: Mapping[str, str]) -> No
     tables = (OutputPaths(out_dir).lesion_volumes, OutputPaths(out_dir).measurements)
     if fresh or not all(path.is_file() for path in tables):
         write_tables(out_dir)
+        write_provenance(out_dir)
     # Only now: a run that was killed before must not find its participants' rows done.
     for participant, key in fresh.items():
         write_changed(_key_file(out_dir, participant), key.encode())

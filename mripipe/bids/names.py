@@ -257,6 +257,10 @@ class OutputPaths:
         """``sub-001/sub-001_results.json``: the participant's results, as data."""
         return self.subject_folder(participant) / f"sub-{participant_label(participant)}_results.json"
 
+    def provenance(self, participant: str) -> Path:
+        """``sub-001/sub-001_prov.json``: how the participant's files came about."""
+        return self.subject_folder(participant) / f"sub-{participant_label(participant)}_prov.json"
+
     def visit_folder(self, participant: str, session: str, *, datatype: str = "anat") -> Path:
         """``sub-001/ses-month6/anat``."""
         return self.subject_folder(participant) / f"ses-{session_label(session)}" / datatype

@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,9 @@ from mripipe.errors import ProcessingError
 from mripipe.model.diffusion import DiffusionResult
 from mripipe.model.failure import Failure
 from mripipe.model.results import LesionVolumes, Status, SubjectResult, VisitResult
-from mripipe.model.study import Session, Subject
+from mripipe.model.stages import CoregisteredImage
+from mripipe.model.study import DIFFUSION_MAPS, Session, Subject
+from mripipe.steps.provenance import write_participant_provenance
 
 GENERATED_BY = [{"Name": "mripipe", "Version": __version__}]
 BIDS_VERSION = "1.10.0"
@@ -27,18 +29,31 @@ README = """Derivatives made by mripipe.
 
 lesion_volumes.tsv and measurements.tsv hold the numbers, the JSON beside each explains its columns.
 sub-*.html are the reports. Each image and transform has a JSON file that names its sources.
+provenance.json says the same of all files in the terms of W3C PROV.
 """
 
 IGNORED = (
-    "*.html\nlogs\nwork\noutcomes\nunblinded\nCITATION.md\n*_results.json\n*_xfm.*\n"
+    "*.html\nlogs\nwork\noutcomes\nunblinded\nCITATION.md\n*_results.json\n*_xfm.*\n*_prov.json\nprovenance.json\n"
     "lesion_volumes.*\nmeasurements.*\ntract_*\n"
-    "*_dwimap.*\n*_dwiref.*\n*_desc-preproc_dwi.bval\n*_desc-preproc_dwi.bvec\n"
+    "*_dwimap.*\n*_desc-preproc_trace.*\n*_desc-preproc_ADC.*\n*_dwiref.*\n*_desc-preproc_dwi.bval\n*_desc-preproc_dwi.bvec\n"
 )
 """What BIDS has no name for yet, or no rule of its validator takes. A folder without a slash at its end: with
 one the validator passes over what is in it and still minds the folder."""
 
 SKULL_STRIPPED = {"T1w": False, "T2w": False, "FLAIR": False, "dwi": True}
 """Whether everything outside the brain is 0, by suffix; BIDS asks for it in an image's sidecar."""
+
+
+@dataclass(frozen=True)
+class Trace:
+    """How a step's files came about."""
+
+    step: str
+    """``prepare_visit``."""
+    code: str
+    """Digest of the program's parts that it runs."""
+    sources: tuple[tuple[Path, str], ...]
+    """Every input file that it or a step before it read, with its SHA-256."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +64,10 @@ class Origin:
     """The BIDS dataset that was read."""
     parameters: Mapping[str, Any]
     """Settings of the run."""
+    software: Mapping[str, str] = field(default_factory=dict)
+    """Libraries that compute, with their versions."""
+    traces: Mapping[Path, Trace] = field(default_factory=dict)
+    """For each step's folder what is known of it; a file of another folder is said to be from the images."""
 
 
 def publish_subject(
@@ -107,6 +126,7 @@ def publish_subject(
     if kept and template is None and earlier is not None:
         template = earlier.template
     _remove_leftovers(paths, subject.participant_id, written, {visit.session_id for visit in kept})
+    write_participant_provenance(out_dir, subject.participant_id, written)
     return SubjectResult(subject.participant_id, _in_time_order([*kept, *results]), template)
 
 
@@ -154,9 +174,33 @@ def _publish_visit(
         source = getattr(visit, name)
         if source is not None:
             moved[name] = _publish_file(source, target, _sources(session), origin, written)
+    moved["coregistered"] = tuple(
+        _publish_beside(session, visit, image, paths, origin, written) for image in visit.coregistered
+    )
     if visit.diffusion is not None:
         moved["diffusion"] = _publish_diffusion(session, visit, visit.diffusion, paths, origin, written)
     return replace(visit, **moved)
+
+
+def _publish_beside(
+    session: Session,
+    visit: VisitResult,
+    beside: CoregisteredImage,
+    paths: OutputPaths,
+    origin: Origin,
+    written: set[Path],
+) -> CoregisteredImage:
+    who = (visit.participant_id, visit.session_id)
+    folder = "dwi" if beside.suffix in DIFFUSION_MAPS else "anat"
+    name = Entities(desc="preproc", suffix=beside.suffix, extension=".nii.gz")
+    way = paths.transform(*who, source=beside.suffix, target=visit.reference_suffix or "T1w", datatype=folder)
+    return CoregisteredImage(
+        beside.suffix,
+        _publish_file(
+            beside.image, paths.derivative(*who, name, datatype=folder), _sources(session), origin, written
+        ),
+        _publish_file(beside.to_reference, way, _sources(session), origin, written),
+    )
 
 
 def _publish_diffusion(
@@ -204,9 +248,6 @@ def _targets(visit: VisitResult, paths: OutputPaths) -> Iterator[tuple[str, Path
     if visit.volumes.source == "manual":
         yield "lesion_mask", paths.lesion_mask(*who, desc="manual")
     yield "lesion_mask", paths.lesion_mask(*who, desc="final")
-    flair = Entities(desc="preproc", suffix="FLAIR", extension=".nii.gz")
-    yield "flair", paths.derivative(*who, flair)
-    yield "flair_to_reference", paths.transform(*who, source="FLAIR", target=suffix)
     yield "mni_image", paths.mni_image(*who, suffix=suffix)
     yield "mni_lesion_mask", paths.mni_lesion_mask(*who)
     yield "mni_affine_image", paths.mni_image(*who, suffix=suffix, desc="affine")
@@ -223,9 +264,10 @@ def _publish_file(source: Path, target: Path, scans: list[Path], origin: Origin,
         content = gzip.compress(content, mtime=0)
     sidecar = target.with_name(target.name.split(".")[0] + ".json")
     about = {
-        "Sources": [_uri(scan, origin.root) for scan in scans],
+        **_making(source, scans, origin),
         "SHA256": hashlib.sha256(content).hexdigest(),
         "GeneratedBy": GENERATED_BY,
+        "Software": dict(origin.software),
         "Parameters": dict(origin.parameters),
         **_content_keys(target),
     }
@@ -233,6 +275,20 @@ def _publish_file(source: Path, target: Path, scans: list[Path], origin: Origin,
     write_changed(sidecar, _json(about))
     written |= {target, sidecar}
     return target
+
+
+def _making(source: Path, scans: list[Path], origin: Origin) -> dict[str, Any]:
+    """Return what a file was made from, and by which step where that is known."""
+    trace = next((origin.traces[folder] for folder in source.parents if folder in origin.traces), None)
+    if trace is None:
+        return {"Sources": [_uri(scan, origin.root) for scan in scans]}
+    digests = {_uri(path, origin.root): digest for path, digest in trace.sources}
+    return {
+        "Sources": sorted(digests),
+        "SourcesSHA256": dict(sorted(digests.items())),
+        "Step": trace.step,
+        "CodeSHA256": trace.code,
+    }
 
 
 def _content_keys(target: Path) -> dict[str, Any]:
@@ -245,7 +301,7 @@ def _content_keys(target: Path) -> dict[str, Any]:
 
 def _sources(session: Session) -> list[Path]:
     """Return the images that a visit's results are made from."""
-    scans = [scan.path for scan in (session.reference, session.scan("FLAIR")) if scan is not None]
+    scans = [scan.path for scan in session.scans]
     masks = [session.lesion_mask] if session.lesion_mask is not None else []
     return sorted({*scans, *masks})
 

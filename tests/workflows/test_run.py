@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -198,6 +200,43 @@ def test_a_place_that_cannot_be_written_is_named(trial):
     (trial.out / "sub-1").write_text("a file where a folder should be")
     with pytest.raises(ProcessingError, match="cannot write"):
         run(trial)
+
+
+def test_every_file_names_what_it_was_made_from(trial):
+    run(trial)
+    anat = trial.out / "sub-1/ses-a/anat/sub-1_ses-a_"
+    image = json.loads(Path(f"{anat}desc-preproc_T1w.json").read_text())
+    own = "bids:raw:sub-1/ses-a/anat/sub-1_ses-a_T1w.nii"
+    digest = hashlib.sha256((trial.bids / own.removeprefix("bids:raw:")).read_bytes()).hexdigest()
+    assert (image["Step"], image["SourcesSHA256"]) == ("prepare_visit", {own: digest})
+    # The mask is made with the template, which all visits go into.
+    mask = json.loads(Path(f"{anat}label-L_desc-final_mask.json").read_text())
+    assert mask["Step"] == "measure_visit"
+    assert mask["Sources"] == [own, own.replace("ses-a", "ses-b")]
+    assert image["CodeSHA256"] != ""
+    assert set(image["Software"]) >= {"numpy", "picsl-greedy"}
+    whole = json.loads((trial.out / "provenance.json").read_text())
+    generated = {item["prov:entity"] for item in whole["wasGeneratedBy"].values()}
+    published = {n for n in trial.files() if n.endswith((".nii.gz", ".h5"))}
+    assert generated == {f"out:{name}" for name in published}
+
+
+def test_logs_tell_time_and_memory_of_each_step_and_no_place(trial):
+    trial.write("sub-1", "ses-a", "bad")
+    run(trial)
+    text = (trial.out / "logs" / "sub-1_steps.jsonl").read_text()
+    lines = [json.loads(line) for line in text.splitlines()]
+    assert [
+        (line["session_id"], line["step"], line["outcome"]) for line in lines if "ses-a" in str(line)
+    ] == [
+        ("ses-a", "prepare_visit", "failed"),
+        ("ses-a", "measure_visit", "failed"),
+    ]
+    assert all(line["seconds"] >= 0 and line["peak_mb"] > 1 and line["cpu_seconds"] >= 0 for line in lines)
+    assert str(trial.root) not in text
+    run(trial)
+    again = (trial.out / "logs" / "sub-1_steps.jsonl").read_text().splitlines()[len(lines) :]
+    assert "unchanged" in {json.loads(line)["outcome"] for line in again}
 
 
 def test_of_one_visit_no_more_is_run_than_it_needs(trial):
