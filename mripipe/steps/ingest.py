@@ -314,6 +314,7 @@ def _grow_tables(run: _Run, visit: Visit, secrets: Secrets) -> None:
     ):
         content = grown_table(path, key, names, row)
         if content is None:
+            _compare_days(run, visit, key)
             continue
         if search_content(path.name, table_bytes(list(row), [row]), secrets):
             raise InputError(
@@ -322,6 +323,18 @@ def _grow_tables(run: _Run, visit: Visit, secrets: Secrets) -> None:
         write_atomic(path, content)
     if "days_from_onset" not in days:
         visit.say("warning", "no_days", "days since onset not known; give onset_date in the mapping table")
+
+
+def _compare_days(run: _Run, visit: Visit, key: str) -> None:
+    """Warn where the dataset has other days of a visit than the mapping table now gives."""
+    if key != "session_id":
+        return
+    rows = read_rows(run.paths.sessions(visit.participant_id))
+    there = next(row for row in rows if row["session_id"] == visit.session_id)
+    for column, number in visit.days.items():
+        if there.get(column) != f"{number:.6g}":
+            text = f"{column} was {there.get(column)} when it was taken in and stays so; now {number:g}"
+            visit.say("warning", "days_differ", text)
 
 
 def _age(visit: Visit) -> str | None:

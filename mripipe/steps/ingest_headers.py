@@ -297,7 +297,8 @@ def _without_duplicates(instances: list[_Instance]) -> tuple[list[_Instance], tu
     for instance in instances:
         by_uid[instance.uid].append(instance)
     kept = [same[0] for same in by_uid.values()]
-    differing = sum(1 for same in by_uid.values() if len({_voxels(i.file) for i in same}) > 1)
+    twice = [same for same in by_uid.values() if len(same) > 1]
+    differing = sum(1 for same in twice if len({_voxels(i.file) for i in same}) > 1)
     faults = (f"{differing} images share a SOPInstanceUID with a different one",) if differing else ()
     return kept, faults, len(instances) - len(kept)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -123,8 +125,7 @@ def publish_visit(staged: Path, target: Path) -> Literal["added", "completed", "
 
     """
     if not target.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        os.rename(staged, target)
+        _move(staged, target)
         return "added"
     files = {path: target / path.relative_to(staged) for path in sorted(staged.rglob("*")) if path.is_file()}
     differing = [
@@ -138,9 +139,30 @@ def publish_visit(staged: Path, target: Path) -> Literal["added", "completed", "
         )
     added = {path: to for path, to in files.items() if not to.is_file()}
     for path, to in added.items():
-        to.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(path, to)
+        _move(path, to)
     return "completed" if added else "unchanged"
+
+
+def _move(source: Path, target: Path) -> None:
+    """Move a file or folder, so that it is there whole or not at all.
+
+    A dataset that is mounted by itself, as into a container, lies on another file system than the folder
+    beside it: what is moved is then first copied under a hidden name.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.rename(source, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        partial = target.with_name(f".{target.name}.part")
+        if partial.is_dir():
+            shutil.rmtree(partial)
+        if source.is_dir():
+            shutil.copytree(source, partial)
+        else:
+            shutil.copyfile(source, partial)
+        os.rename(partial, target)
 
 
 def stage(folder: Path, files: Mapping[Path, bytes]) -> list[Path]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -424,6 +426,33 @@ def test_scanner_codes_stay_the_same_over_runs(hospital, key, tmp_path):
     assert scanners == {"ses-month7": "scanner1", "ses-month1": "scanner2"}
 
 
+def test_a_dataset_on_another_file_system(hospital, key, tmp_path, monkeypatch):
+    # A container's mount: renaming out of the folder beside it fails, renaming inside it does not.
+    real = os.rename
+
+    def rename(source, target):
+        if ".bids.ingest" in str(source):
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        real(source, target)
+
+    monkeypatch.setattr(os, "rename", rename)
+    hospital.series("T1w")
+    result, bids = run(hospital, key, tmp_path)
+    hospital.series("FLAIR")
+    result, bids = run(hospital, key, tmp_path)
+    assert result.visits == {("sub-007", "ses-month1"): "completed"}
+    assert len(list(bids.glob("sub-007/ses-month1/anat/*"))) == 4
+    assert not list(bids.rglob("*.part"))
+
+
+def test_days_of_a_visit_that_is_there_stay(hospital, key, tmp_path):
+    hospital.series("T1w")
+    run(hospital, key, tmp_path, ("HOSP-778812", "2024-02-15", "sub-007", "ses-month1", "", ""))
+    result, bids = run(hospital, key, tmp_path)
+    assert "days_differ" in codes(result, "warning")
+    assert read_study(bids).subject("007").sessions[0].days_from_onset is None
+
+
 def test_a_dry_run_writes_nothing(hospital, key, tmp_path):
     whole_visit(hospital)
     result, bids = run(hospital, key, tmp_path, dry_run=True)
@@ -500,9 +529,10 @@ def test_the_command_line(hospital, key, tmp_path, capsys):
     reason="bids-validator-deno is not installed",
 )
 def test_the_dataset_passes_the_bids_validator(hospital, key, tmp_path):
-    whole_visit(hospital)
-    whole_visit(hospital, StudyDate="20240810", PatientAge="093Y")
+    whole_visit(hospital, PatientAge="093Y")
+    whole_visit(hospital, StudyDate="20240810")
     _, bids = run(hospital, key, tmp_path, VISIT, LATER)
+    assert "sub-007\t89+\tF" in (bids / "participants.tsv").read_text()
     program = Path(sys.executable).parent / "bids-validator-deno"
     done = subprocess.run([program, "--format", "json", bids], capture_output=True, check=False)
     issues = json.loads(done.stdout)["issues"]["issues"]
