@@ -16,6 +16,7 @@ from nipype import Workflow
 from mripipe.errors import RequestError
 
 from . import step as step_module
+from .cluster import guarded_plugin
 from .plan import PlanPlugin
 from .pool import StepPoolPlugin
 from .progress import Progress, StopAtFirstFailure
@@ -117,7 +118,7 @@ def _run(workflow: Workflow, plugin: Any) -> None:
         # A node that nipype itself could not run has no result, which the plan that follows shows.
         logging.getLogger("nipype.workflow").error("%s", error)
     finally:
-        if isinstance(plugin, StepPoolPlugin):
+        if hasattr(plugin, "close"):
             plugin.close()
 
 
@@ -139,7 +140,7 @@ def _nipype_plugin(wanted: str, arguments: dict[str, Any]) -> Any:
     known = {name.removesuffix("Plugin").lower(): name for name in dir(plugins) if name.endswith("Plugin")}
     if wanted not in known:
         raise RequestError(f"no such plugin: {wanted!r}; known: multiproc, {', '.join(sorted(known))}")
-    return getattr(plugins, known[wanted])(plugin_args=arguments)
+    return guarded_plugin(getattr(plugins, known[wanted]), arguments)
 
 
 @contextlib.contextmanager

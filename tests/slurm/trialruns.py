@@ -39,6 +39,8 @@ class Trial:
 
     root: Path
     environment: dict[str, str]
+    # What a shell or a scheduler could take for something else.
+    name: str = "out put 100%a"
 
     @property
     def bids(self) -> Path:
@@ -46,8 +48,7 @@ class Trial:
 
     @property
     def out(self) -> Path:
-        # What a shell or a scheduler could take for something else.
-        return self.root / "out put 100%a"
+        return self.root / self.name
 
     def image(self, who: str) -> Path:
         return self.bids / who / "ses-a" / "anat" / f"{who}_ses-a_T1w.nii.gz"
