@@ -235,18 +235,29 @@ def _publish(
             result = _with_report(published, out_dir, settings, failures)
             fresh[subject.participant_id] = key
         results.append(result)
+    for participant, key in fresh.items():
+        write_changed(_unlisted_file(out_dir, participant), key.encode())
     with _tables_locked(out_dir):
         _write_shared(out_dir, origin, fresh)
     return RunOutcome(tuple(results), tuple(failures))
 
 
 def _write_shared(out_dir: Path, origin: Origin, fresh: Mapping[str, str]) -> None:
-    """Write what all participants share, from what lies in the folder now."""
+    """Write what all participants share, from what lies in the folder now.
+
+    The tables take longer the more participants there are. Where many runs wait for their turn, the first one
+    writes the rows of all, and the others find their marks gone.
+    """
     write_dataset_files(out_dir, origin, _citation())
     tables = (OutputPaths(out_dir).lesion_volumes, OutputPaths(out_dir).measurements)
-    if fresh or not all(path.is_file() for path in tables):
+    if any(_unlisted_file(out_dir, who).exists() for who in fresh) or not all(p.is_file() for p in tables):
+        waiting = {path: path.read_bytes() for path in _unlisted_file(out_dir, "").parent.glob("*.unlisted")}
         write_tables(out_dir)
         write_provenance(out_dir)
+        for path, content in waiting.items():
+            # Another one of the same participant may have come meanwhile.
+            if path.is_file() and path.read_bytes() == content:
+                path.unlink()
     # Only now: a run that was killed before must not find its participants' rows done.
     for participant, key in fresh.items():
         write_changed(_key_file(out_dir, participant), key.encode())
@@ -354,6 +365,11 @@ def _key(
 
 def _key_file(out_dir: Path, participant: str) -> Path:
     return OutputPaths(out_dir).logs / f"{participant}_published.sha256"
+
+
+def _unlisted_file(out_dir: Path, participant: str) -> Path:
+    """Return the mark of a participant whose published results are not yet in the tables."""
+    return OutputPaths(out_dir).logs / "locks" / f"{participant}.unlisted"
 
 
 def _is_published(result: SubjectResult, key: str, out_dir: Path) -> bool:
