@@ -60,7 +60,9 @@ class Secrets:
         return Secrets(forms, self.marks, self.n_values)
 
 
-def make_secrets(values: Iterable[tuple[Kind, str]], *, public: Iterable[str] = ()) -> Secrets:
+def make_secrets(
+    values: Iterable[tuple[Kind, str]], *, public: Iterable[str] = (), allowed: Iterable[str] = ()
+) -> Secrets:
     """Prepare values for the search.
 
     Parameters
@@ -71,6 +73,8 @@ def make_secrets(values: Iterable[tuple[Kind, str]], *, public: Iterable[str] = 
         What may be told: makers, models, software and coils. A site's name that is one of them is not
         searched for (some scanners give their model as the station), nor is a free text or private value that
         is a part of one; a name, ID, date, UID or serial number always is.
+    allowed : iterable of str
+        Spellings that are not searched for, whatever they are of.
 
     Returns
     -------
@@ -84,6 +88,7 @@ def make_secrets(values: Iterable[tuple[Kind, str]], *, public: Iterable[str] = 
 
     """
     told = [text.casefold() for text in public if text]
+    free = {text.casefold() for text in allowed}
     forms: dict[str, Kind] = {}
     marks: set[str] = set()
     seen: set[str] = set()
@@ -98,7 +103,7 @@ def make_secrets(values: Iterable[tuple[Kind, str]], *, public: Iterable[str] = 
             continue
         if kind in ("free text", "private") and any(text in known for known in told):
             continue
-        spellings = {form for form in search_forms(kind, text) if _tells(form)}
+        spellings = {form for form in search_forms(kind, text) if _tells(form) and form not in free}
         if spellings:
             seen.add(text)
         for form in spellings:

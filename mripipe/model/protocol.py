@@ -127,6 +127,8 @@ class Protocol:
     """Mapping table, relative to the protocol's file."""
     coded_ids: bool = False
     """The DICOM patient IDs are the trial's codes, and may stand in the output."""
+    public: tuple[str, ...] = ()
+    """Words that may stand in the output though a header has them for a name: a patient called Head."""
 
 
 def default_protocol() -> Protocol:
@@ -166,7 +168,7 @@ def protocol_from_tables(tables: Mapping[str, Any]) -> Protocol:
         An unknown or unfit table, key or value, by name.
 
     """
-    _refuse_unknown(tables, ("base", "mapping", "coded_ids", "exclude", "rule", "choice"), "key")
+    _refuse_unknown(tables, ("base", "mapping", "coded_ids", "public", "exclude", "rule", "choice"), "key")
     if tables.get("base") not in (None, "default"):
         raise RequestError(f'base must be "default" or left out; got {tables["base"]!r}')
     base = default_protocol() if "base" in tables else Protocol(())
@@ -186,7 +188,15 @@ def protocol_from_tables(tables: Mapping[str, Any]) -> Protocol:
             raise RequestError(f"{key} must be a {kind.__name__}; got {tables[key]!r}")
     exclude = _patterns(tables, "exclude") if "exclude" in tables else base.exclude
     choices = tuple(_choice(table) for table in _tables(tables, "choice"))
-    return Protocol(rules, exclude, choices, tables.get("mapping"), bool(tables.get("coded_ids", False)))
+    public = _typed(tables, "public", list) if "public" in tables else []
+    return Protocol(
+        rules,
+        exclude,
+        choices,
+        tables.get("mapping"),
+        bool(tables.get("coded_ids", False)),
+        tuple(str(word) for word in public),
+    )
 
 
 def plain_name(text: str) -> str:

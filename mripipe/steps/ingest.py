@@ -13,10 +13,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from mripipe import __version__
 from mripipe.bids.files import write_atomic
 from mripipe.bids.ingested import RawPaths, grown_table, read_rows, table_bytes
 from mripipe.bids.scanner_key import ScannerKey
-from mripipe.bids.visit_key import KeyRow, read_visit_key
+from mripipe.bids.visit_key import KeyRow, parse_day, read_visit_key
 from mripipe.core.identity import Kind, Secrets, hide, make_secrets
 from mripipe.errors import InputError, ProcessingError, RequestError
 from mripipe.model.compliance import COLUMNS as COMPLIANCE_COLUMNS
@@ -25,7 +26,7 @@ from mripipe.model.dicom import Finding, Series
 from mripipe.model.protocol import Protocol
 from mripipe.model.study import REFERENCE_SUFFIXES
 from mripipe.steps.ingest_compliance import compliance
-from mripipe.steps.ingest_convert import Converted, convert_series, find_dcm2niix
+from mripipe.steps.ingest_convert import Converted, convert_series, converter_version, find_dcm2niix
 from mripipe.steps.ingest_files import find_files
 from mripipe.steps.ingest_headers import InputStudy, is_searched, read_headers
 from mripipe.steps.ingest_publish import SearchReport, publish_visit, search_content, search_files, stage
@@ -220,7 +221,9 @@ def _secrets(run: _Run, positions: Sequence[int], public: Sequence[str]) -> Secr
     if run.protocol.coded_ids:
         coded = {patient.casefold() for patient in patients}
         values = {(k, v) for k, v in values if not (k in ("id", "name") and v.casefold() in coded)}
-    return make_secrets(values, public=public)
+    # The user's own words for participants and visits may be a study's description too.
+    labels = {label for row in run.rows for label in (row.participant_id, row.session_id)}
+    return make_secrets(values, public=[*public, *sorted(labels)], allowed=run.protocol.public)
 
 
 def _all_secrets(run: _Run) -> Secrets:
@@ -272,7 +275,7 @@ def _refuse_identity(run: _Run, visit: Visit, names: set[str]) -> None:
         if name in names:
             kinds = ", ".join(sorted(hits))
             text = f"not published: {Path(name).suffixes} holds a value of the headers ({kinds})"
-            hint = "; set coded_ids = true in the protocol if the scanner's IDs are the trial's codes"
+            hint = "; if it may be told, see coded_ids and public of the protocol"
             visit.say("error", "identity", text + (hint if {"id", "name"} & set(hits) else ""))
 
 
@@ -341,10 +344,18 @@ def _age(visit: Visit) -> str | None:
     """Return the age in years from the mapping table, failing that from the headers."""
     told = [row.age for row in visit.rows if row.age] + [series.age for series in visit.series]
     match = next((found for text in told if (found := _AGE.fullmatch(text.strip().rstrip("+")))), None)
-    if match is None:
+    years = _years_since_birth(visit) if match is None else int(match[1])
+    if years is None:
         return None
-    years = int(match[1])
     return f"{OLDEST}+" if years >= OLDEST else str(years)
+
+
+def _years_since_birth(visit: Visit) -> int | None:
+    born = next((day for series in visit.series if (day := parse_day(series.birth_date))), None)
+    scanned = visit.scanned
+    if born is None or scanned is None:
+        return None
+    return scanned.year - born.year - ((scanned.month, scanned.day) < (born.month, born.day))
 
 
 def _sex(visit: Visit) -> str | None:
@@ -367,7 +378,8 @@ def _finish(run: _Run, visits: Sequence[Visit], secrets: Secrets) -> None:
     table = table_bytes(COMPLIANCE_COLUMNS, [asdict(row) for row in run.result.comparisons])
     _write_searched(run, run.paths.compliance, table, secrets)
     _tell(run, _deviations(run.result), secrets)
-    lines = [
+    software = {"code": "software", "dcm2niix": converter_version(), "mripipe": __version__}
+    lines = [json.dumps(software, sort_keys=True)] + [
         json.dumps({key: value for key, value in asdict(finding).items() if key != "where"}, sort_keys=True)
         for finding in run.result.findings
     ]

@@ -45,7 +45,6 @@ KEPT_WORDS: Final = {
     "PhaseEncodingAxis": r"[ijk]",
     "MRAcquisitionType": r"[123]D",
     "InPlanePhaseEncodingDirectionDICOM": r"ROW|COL",
-    "ConversionSoftwareVersion": r"v[0-9.]{5,30}",
 }
 """Keys that are kept with a word of this form."""
 _OTHER_IMAGES: Final = re.compile(r"_(ph|real|imaginary|ADC|TRACE|FA|ROI\d*)[a-z]?$")
@@ -95,6 +94,16 @@ def find_dcm2niix() -> str:
     if found is None:
         raise RequestError("dcm2niix is not installed; install the Python package dcm2niix")
     return found
+
+
+def converter_version() -> str:
+    """Return the version that dcm2niix gives itself, or ``unknown``.
+
+    It stands in the log and not in the sidecars: these would change with it, and it looks like a date.
+    """
+    done = subprocess.run([find_dcm2niix(), "--version"], capture_output=True, check=False, timeout=60)
+    found = re.findall(rb"v[0-9]+\.[0-9.]+", done.stdout)
+    return found[-1].decode() if found else "unknown"
 
 
 def convert_series(series: Series, rule: Rule, folder: Path, *, scanner: str | None) -> Converted:

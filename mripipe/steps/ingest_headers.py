@@ -220,8 +220,8 @@ def _values(dataset: Any, *keywords: str) -> Iterator[Any]:
 def _number(dataset: Any, *keywords: str) -> float | None:
     value = next(_values(dataset, *keywords), None)
     try:
-        return None if value is None else float(value)
-    except (TypeError, ValueError):
+        return None if value is None else float(np.ravel(value)[0])
+    except (TypeError, ValueError, IndexError):
         return None
 
 

@@ -149,6 +149,27 @@ def test_a_patient_id_as_participant_label_is_refused_unless_it_is_a_code(hospit
     assert (bids / "sub-STR0042").is_dir()
 
 
+def test_words_that_happen_to_be_names(hospital, key, tmp_path):
+    # The visit's label is also the study's description, dcm2niix was made on the day of the scan, and the
+    # patient is called like the coil: only the last may be told by the user's leave alone.
+    day = ingest_convert.converter_version()[-8:]
+    hospital.series(
+        "T1w", StudyDescription="Month1", PatientName="Head^Ann", StudyDate=day, StationName="SKYRA"
+    )
+    row = ("HOSP-778812", day, "sub-007", "ses-month1", "2020-01-10", "")
+    result, bids = run(hospital, key, tmp_path, row)
+    assert [f.message for f in result.findings if f.code == "identity"] != []
+    result, bids = run(hospital, key, tmp_path, row, protocol={"public": ["Head"]})
+    assert result.is_done
+    assert "dcm2niix" in (bids / "code/ingest/ingest.jsonl").read_text().splitlines()[0]
+
+
+def test_age_without_an_age(hospital, key, tmp_path):
+    hospital.series("T1w", PatientAge=None)
+    _, bids = run(hospital, key, tmp_path)
+    assert (bids / "participants.tsv").read_text().splitlines()[1] == "sub-007\t71\tF"
+
+
 def test_series_that_may_each_be_it_are_listed_and_chosen_by_the_user(hospital, key, tmp_path):
     hospital.series("T1w")
     hospital.series("T1w")
