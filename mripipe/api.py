@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, cast, overload
@@ -38,7 +38,7 @@ from mripipe.model.results import (
     TerritoryLoad,
 )
 from mripipe.model.settings import LesionSettings, Settings
-from mripipe.model.study import Scan, Session, Study, Subject
+from mripipe.model.study import REFERENCE_SUFFIXES, Scan, Session, Study, Subject
 from mripipe.steps.agree import compare_files, read_mask
 from mripipe.steps.anatomical import prepare_visit
 from mripipe.steps.diffusion import fit_diffusion
@@ -162,10 +162,10 @@ class SessionResult:
     """Resamples MNI images onto the native grid: maps native points to MNI points, LPS mm."""
     quality: NormalisationQuality
     """How well the visit fits the template."""
-    flair: nib.Nifti1Image | None = None
-    """Bias-corrected FLAIR on its own grid, where one was given beside the reference image."""
-    flair_to_reference: sitk.Transform | None = None
-    """Resamples the FLAIR onto the reference image: maps reference points to FLAIR points, LPS mm."""
+    coregistered: Mapping[str, nib.Nifti1Image] = field(default_factory=dict)
+    """What was given beside the reference image, on its own grid: ``FLAIR``, ``T2w``, ``trace``, ``ADC``."""
+    to_reference: Mapping[str, sitk.Transform] = field(default_factory=dict)
+    """Resamples each of these onto the reference image: maps reference points to its points, LPS mm."""
     territories: tuple[TerritoryLoad, ...] = ()
     """The infarct's part in every arterial territory; empty where there is none."""
     diffusion: SessionDiffusion | None = None
@@ -179,6 +179,9 @@ def process_session(
     dwi: str | os.PathLike[str] | None = None,
     *,
     t2w: Image | None = None,
+    trace: Image | None = None,
+    adc: Image | None = None,
+    days_from_onset: float | None = None,
     lesion_mask: Image | None = None,
     settings: Settings | None = None,
 ) -> SessionResult:
@@ -189,10 +192,15 @@ def process_session(
     Parameters
     ----------
     t1w, flair, t2w : path or nibabel image, optional
-        The T1w, failing that the T2w, failing that the FLAIR, is the reference image; one is needed. A FLAIR
-        beside another image helps to find the infarct.
+        The T1w, failing that the T2w, failing that the FLAIR, is the reference image; one is needed. The
+        others help to find the infarct.
     dwi : path, optional
-        Diffusion series, with its ``.bval`` and ``.bvec`` of the same name beside it.
+        Diffusion series, with its ``.bval`` and ``.bvec`` of the same name beside it. Its ADC helps to find
+        the infarct.
+    trace, adc : path or nibabel image, optional
+        Trace image and ADC map that the scanner made; in place of those of the series where both are given.
+    days_from_onset : float, optional
+        Before day 14 the infarct is looked for in diffusion: bright on the trace image, low in ADC.
     lesion_mask : path or nibabel image, optional
         Expert mask on the reference image's grid or the FLAIR's; without one the infarct is searched for.
     settings : Settings, optional
@@ -218,8 +226,9 @@ def process_session(
     chosen = settings or Settings()
     with TemporaryDirectory(prefix="mripipe-") as name:
         folder = Path(name)
-        session = _session(folder, {"T1w": t1w, "T2w": t2w, "FLAIR": flair}, lesion_mask)
+        images = {"T1w": t1w, "T2w": t2w, "FLAIR": flair, "trace": trace, "ADC": adc}
         series = None if dwi is None else _series(dwi)
+        session = _session(folder, images, lesion_mask, series, days_from_onset)
         segmented = segment_visit(
             prepare_visit(session, lesion_mask=session.lesion_mask, folder=folder),
             settings=chosen.lesion,
@@ -306,6 +315,10 @@ def segment_lesion(
     flair: Image | None = None,
     *,
     t2w: Image | None = None,
+    dwi: str | os.PathLike[str] | None = None,
+    trace: Image | None = None,
+    adc: Image | None = None,
+    days_from_onset: float | None = None,
     settings: LesionSettings | None = None,
 ) -> LesionResult:
     """Find the infarct of one visit; images as for `process_session`, whose way to MNI this does without.
@@ -329,7 +342,9 @@ def segment_lesion(
     """
     with TemporaryDirectory(prefix="mripipe-") as name:
         folder = Path(name)
-        session = _session(folder, {"T1w": t1w, "T2w": t2w, "FLAIR": flair}, None)
+        images = {"T1w": t1w, "T2w": t2w, "FLAIR": flair, "trace": trace, "ADC": adc}
+        series = None if dwi is None else _series(dwi)
+        session = _session(folder, images, None, series, days_from_onset)
         prepared = prepare_visit(session, folder=folder)
         return _lesion(segment_visit(prepared, settings=settings or LesionSettings(), folder=folder))
 
@@ -617,17 +632,24 @@ def _same_grid_data(image: Image, name: str, reference: nib.Nifti1Image) -> NDAr
     return data
 
 
-def _session(folder: Path, images: Mapping[str, Image | None], lesion_mask: Image | None) -> Session:
+def _session(
+    folder: Path,
+    images: Mapping[str, Image | None],
+    lesion_mask: Image | None,
+    series: Session | None,
+    days_from_onset: float | None,
+) -> Session:
     """Make a visit of images, in a folder of their own for those in memory."""
     given = folder / "given"
     given.mkdir()
     scans = tuple(
         Scan(_as_path(image, given, suffix), suffix) for suffix, image in images.items() if image is not None
     )
-    if not scans:
+    if not {scan.suffix for scan in scans} & set(REFERENCE_SUFFIXES):
         raise RequestError("no image given: a T1w, T2w or FLAIR is needed")
+    scans += () if series is None else series.scans
     mask = _as_path(lesion_mask, given, "lesion_mask") if lesion_mask is not None else None
-    return Session(PARTICIPANT, SESSION, scans=scans, lesion_mask=mask)
+    return Session(PARTICIPANT, SESSION, scans, days_from_onset, lesion_mask=mask)
 
 
 def _series(dwi: str | os.PathLike[str]) -> Session:
@@ -716,8 +738,8 @@ def _in_memory(visit: VisitResult, diffusion: DiffusionResult | None) -> Session
         to_mni=_transform(visit.to_mni),
         from_mni=_transform(visit.from_mni),
         quality=cast(NormalisationQuality, visit.quality),
-        flair=_image(visit.flair) if visit.flair is not None else None,
-        flair_to_reference=_transform(visit.flair_to_reference) if visit.flair_to_reference else None,
+        coregistered={image.suffix: _image(image.image) for image in visit.coregistered},
+        to_reference={image.suffix: _transform(image.to_reference) for image in visit.coregistered},
         territories=visit.territories,
         diffusion=None if diffusion is None else _diffusion_in_memory(diffusion),
         warnings=visit.warnings if diffusion is None else (*visit.warnings, *diffusion.warnings),

@@ -195,7 +195,7 @@ def test_a_session_comes_back_in_memory(steps, tmp_path):
     assert found.to_mni.TransformPoint((0.0, 0.0, 0.0)) == (1.0, 2.0, 3.0)
     assert found.from_mni.TransformPoint((1.0, 2.0, 3.0)) == (0.0, 0.0, 0.0)
     assert found.volumes.lesion_ml == 3.0
-    assert found.flair is None
+    assert (found.coregistered, found.to_reference) == ({}, {})
     with pytest.raises(dataclasses.FrozenInstanceError):
         found.mask = None
 

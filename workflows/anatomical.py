@@ -7,7 +7,7 @@ from dataclasses import replace
 from nipype import Node, Workflow
 
 from mripipe.interfaces.step import step_node
-from mripipe.model.study import REFERENCE_SUFFIXES, Session
+from mripipe.model.study import Session
 from mripipe.steps.anatomical import prepare_visit
 
 
@@ -24,8 +24,7 @@ def add_anatomy(workflow: Workflow, session: Session) -> Node:
 
 def _images_only(session: Session) -> Session:
     """Leave out what no image step uses, so that a corrected date does not redo hours of work."""
-    scans = tuple(scan for scan in session.scans if scan.suffix in REFERENCE_SUFFIXES)
     return replace(
-        session, scans=scans, lesion_mask=None, external_lesion=None,
+        session, lesion_mask=None, external_lesion=None,
         days_from_onset=None, days_from_infusion=None, problems=(),
     )  # fmt: skip

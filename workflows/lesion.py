@@ -16,7 +16,13 @@ from mripipe.steps.lesion_in_time import segment_in_time
 def add_lesion(workflow: Workflow, session: Session, prepared: Node, settings: LesionSettings) -> Node:
     """Add the segmentation of one visit's infarct, after its preparation; return the node."""
     visit = (session.participant_id, session.session_id)
-    masks = Session(*visit, lesion_mask=session.lesion_mask, external_lesion=session.external_lesion)
+    masks = Session(
+        *visit,
+        lesion_mask=session.lesion_mask,
+        external_lesion=session.external_lesion,
+        # The day matters in the first days alone; a corrected date of a later visit redoes nothing.
+        days_from_onset=session.days_from_onset if session.is_acute else None,
+    )
     node = step_node(
         segment_visit, f"{session.session_id}_segment", visit=visit, masks=masks, settings=settings
     )

@@ -11,9 +11,9 @@ import numpy as np
 from mripipe.bids.names import Entities, parse
 from mripipe.bids.nifti import read_header
 from mripipe.errors import InputError
-from mripipe.model.study import REFERENCE_SUFFIXES, Problem, Scan
+from mripipe.model.study import DIFFUSION_MAPS, REFERENCE_SUFFIXES, Problem, Scan
 
-_SUFFIXES: Final = {"anat": REFERENCE_SUFFIXES, "dwi": ("dwi",)}
+_SUFFIXES: Final = {"anat": REFERENCE_SUFFIXES, "dwi": ("dwi", *DIFFUSION_MAPS)}
 _IMAGE_EXTENSIONS: Final = (".nii.gz", ".nii")
 _NOT_MAGNITUDE: Final = ("phase", "real", "imag")
 
@@ -71,13 +71,12 @@ def reference_of(scans: list[Scan] | tuple[Scan, ...]) -> Scan | None:
 
 
 def is_essential(scan: Scan, scans: list[Scan] | tuple[Scan, ...]) -> bool:
-    """Say whether a visit cannot be run when this image is unfit: its reference, and a FLAIR that is used.
+    """Say whether a visit cannot be run when this image is unfit: one in which the infarct is looked for.
 
     A FLAIR that is there but broken is not the same as none: leaving it out would mix volumes measured with
     and without a FLAIR in one series.
     """
-    flair = next((s for s in scans if s.suffix == "FLAIR"), None)
-    return scan == reference_of(scans) or scan == flair
+    return any(scan == next((s for s in scans if s.suffix == suffix), None) for suffix in REFERENCE_SUFFIXES)
 
 
 def _listing(folder: Path) -> list[Path]:

@@ -3,17 +3,21 @@
 All arrays lie on one symmetric grid: the template's, brain roughly aligned, so that reversing the first axis
 exchanges the hemispheres. The evidence of a voxel is a log-likelihood ratio. Healthy: a tissue that the
 template, or the mirrored place, expects there. Infarct: gliosis (any intensity that is dark on T1w and
-bright on FLAIR, uniformly), cavity (CSF where tissue is expected), or a voxel on the edge between the two.
+bright on FLAIR, T2w and in ADC, uniformly), cavity (CSF where tissue is expected), or a voxel on the edge
+between the two.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 from scipy.special import expit
 
-from mripipe.core.healthy import HealthyModel, fit_healthy, mixed_prior
+from mripipe.core.healthy import fit_healthy, mixed_prior
+from mripipe.core.lesion_ranges import gliosis_range, infarct_range, log_uniform, sequences
 from mripipe.core.residual_bias import without_shading
 from mripipe.core.smoothing import smoother_within
 from mripipe.core.tissue import posterior
@@ -33,6 +37,8 @@ OUTSIDE_TERRITORY_LOG_ODDS = -0.5
 RIM_MM = 2.5
 RIM_CSF = 0.5
 """In the outermost shell of a brain mask at least every second voxel is CSF: the mask's edge is no better."""
+LEAST_PART = 0.05
+"""Share of the brain that a set of sequences must show for tissues to be fitted in it."""
 SHARES = {"gliosis": 0.5, "cavity": 0.4, "both": 0.1}
 """Of an infarct's voxels, before they are seen; ``both`` lie on the edge between the two."""
 
@@ -58,9 +64,9 @@ def lesion_log_odds(
     ----------
     images : array (C, X, Y, Z)
         Bias-corrected sequences on the symmetric 1 mm grid, the reference image first; NaN outside their
-        view.
+        view, where the others decide.
     kinds : tuple of C str
-        ``T1w``, ``T2w`` or ``FLAIR``.
+        ``T1w``, ``T2w``, ``FLAIR`` or ``ADC``, each once.
     brain : array of bool (X, Y, Z)
     priors : array (3, X, Y, Z)
         From `tissue_priors`.
@@ -75,17 +81,50 @@ def lesion_log_odds(
         Probability that a voxel, if it is infarct, is cavity rather than gliosis; 0 where `log_odds` is.
 
     """
-    images = np.stack([without_shading(image, brain & np.isfinite(image), priors) for image in images])
-    covered = brain & np.isfinite(images).all(axis=0)
+    images = np.stack([level(i, k, brain, priors) for i, k in zip(images, kinds, strict=True)])
     seen = brain & np.isfinite(images[0])
     evidence, cavity = np.zeros((2, *brain.shape), np.float32)
-    parts = ((covered, covered, images, kinds), (seen, seen & ~covered, images[:1], kinds[:1]))
-    for fitted, region, present, names in parts:
-        if region.any():
-            evidence[region], cavity[region] = _evidence(present, names, fitted, region, priors)
-    evidence -= _mirrored_evidence(evidence, brain)
-    evidence[seen & ~territory] += OUTSIDE_TERRITORY_LOG_ODDS
-    return evidence, cavity
+    for present, region in view_patterns(images, seen):
+        fitted = seen & np.isfinite(images[present]).all(axis=0)
+        names = tuple(kinds[c] for c in present)
+        evidence[region], cavity[region] = _evidence(images[present], names, fitted, region, priors)
+    return settle(evidence, seen, brain, territory), cavity
+
+
+def level(image: Floats, kind: str, brain: NDArray[np.bool_], priors: Floats) -> NDArray[np.float32]:
+    """Take the shading out of an image of arbitrary units; ADC is in units of its own and has none."""
+    if kind == "ADC":
+        return np.asarray(image, np.float32)
+    return without_shading(image, brain & np.isfinite(image), priors)
+
+
+def view_patterns(images: Floats, seen: NDArray[np.bool_]) -> Iterator[tuple[list[int], NDArray[np.bool_]]]:
+    """Yield parts of what the first sequence shows, each with the sequences (C,) that show all of it.
+
+    A part too small to fit tissues for is left to the first sequence alone.
+    """
+    shown = np.isfinite(images)
+    codes = np.tensordot(2 ** np.arange(len(images)), shown, axes=1)
+    numbers, counts = np.unique(codes[seen], return_counts=True)
+    large = [n for n, count in zip(numbers.tolist(), counts, strict=True) if count >= LEAST_PART * seen.sum()]
+    for number in large:
+        if number != 1:
+            yield [c for c in range(len(images)) if number >> c & 1], seen & (codes == number)
+    rest = seen & ~np.isin(codes, [number for number in large if number != 1])
+    if rest.any():
+        yield [0], rest
+
+
+def settle(
+    evidence: NDArray[np.float32],
+    seen: NDArray[np.bool_],
+    brain: NDArray[np.bool_],
+    territory: NDArray[np.bool_],
+) -> NDArray[np.float32]:
+    """Subtract what the mirrored place shows as well, and weigh the territory."""
+    settled = evidence - _mirrored_evidence(evidence, brain)
+    settled[seen & ~territory] += OUTSIDE_TERRITORY_LOG_ODDS
+    return np.asarray(settled, np.float32)
 
 
 def _evidence(
@@ -100,9 +139,10 @@ def _evidence(
     dark_csf = kinds[0] != "T2w"
     model = fit_healthy(values[::8], priors[:, fitted].T[::8].astype(np.float64), dark_csf=dark_csf)
     logs = model.log_densities(values)
-    healthy = np.logaddexp.reduce(logs + np.log(_expected_tissue(logs, fitted, priors)), axis=0)
-    gliosis = _log_uniform(values, [_gliosis_range(*sequence) for sequence in _sequences(kinds, model)])
-    both = _log_uniform(values, [_infarct_range(*sequence) for sequence in _sequences(kinds, model)])
+    healthy = np.logaddexp.reduce(logs + np.log(expected_tissue(logs, fitted, priors)), axis=0)
+    measured = sequences(kinds, model, 0)
+    gliosis = log_uniform(values, [gliosis_range(*sequence) for sequence in measured])
+    both = log_uniform(values, [infarct_range(*sequence) for sequence in measured])
     cavity = logs[2] + np.log(SHARES["cavity"])
     solid = np.logaddexp(gliosis + np.log(SHARES["gliosis"]), both + np.log(SHARES["both"]))
     ratio = np.clip(np.logaddexp(solid, cavity) - healthy, -LARGEST_EVIDENCE, LARGEST_EVIDENCE)
@@ -115,7 +155,7 @@ def _mirrored_evidence(evidence: Floats, brain: NDArray[np.bool_]) -> NDArray[np
     return np.asarray(np.maximum(smoother_within(brain, MIRROR_BLUR_MM)(evidence), 0.0)[::-1] * brain)
 
 
-def _expected_tissue(logs: Floats, brain: NDArray[np.bool_], priors: Floats) -> Floats:
+def expected_tissue(logs: Floats, brain: NDArray[np.bool_], priors: Floats) -> Floats:
     """Return class probabilities (4, N) expected in brain voxels: template and mirrored side in equal parts.
 
     The mirrored hemisphere knows this patient's wide sulci and ventricles, the template knows what an infarct
@@ -133,36 +173,3 @@ def _expected_tissue(logs: Floats, brain: NDArray[np.bool_], priors: Floats) -> 
         mirrored.append(smooth(volume)[::-1][brain])
     expected = 0.5 * four + 0.5 * np.array(mirrored) + 1e-4
     return np.asarray(expected / expected.sum(axis=0))
-
-
-def _sequences(kinds: tuple[str, ...], model: HealthyModel) -> list[tuple[str, Floats, float]]:
-    """Return each sequence, its means of the tissues, and grey matter's deviation."""
-    deviations = np.sqrt(np.diagonal(model.covariances[0]))
-    return [(kind, model.means[:, c], float(deviations[c])) for c, kind in enumerate(kinds)]
-
-
-def _gliosis_range(kind: str, means: Floats, spread: float) -> tuple[float, float, float]:
-    """Return least and largest intensity of gliosis in one sequence, and how sharp these limits are."""
-    grey, white, csf = (float(mean) for mean in means)
-    if kind == "T1w":
-        # A poor fit may leave no room between CSF and grey matter: then a narrow band is all there is.
-        return csf, max(grey - 0.5 * spread, csf + 0.5 * spread), 0.5 * spread
-    low = max(grey, white) + 1.5 * spread
-    # Nothing is brighter than CSF on T2w; on FLAIR gliosis has no such ceiling.
-    high = max(grey, low) + 0.8 * abs(grey) if kind == "FLAIR" else max(csf, low + spread)
-    return low, high, 0.5 * spread
-
-
-def _infarct_range(kind: str, means: Floats, spread: float) -> tuple[float, float, float]:
-    """Return the range of gliosis, widened to CSF: a voxel may hold any share of cavity."""
-    low, high, edge = _gliosis_range(kind, means, spread)
-    return min(low, float(means[2])), max(high, float(means[2])), edge
-
-
-def _log_uniform(values: Floats, ranges: list[tuple[float, float, float]]) -> Floats:
-    """Return the log density of values (N, C) spread evenly over a range in each sequence."""
-    found = np.zeros(len(values))
-    for c, (low, high, edge) in enumerate(ranges):
-        inside = expit((values[:, c] - low) / edge) * expit((high - values[:, c]) / edge)
-        found += np.log(inside + 1e-6) - np.log(high - low)
-    return found

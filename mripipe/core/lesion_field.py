@@ -26,12 +26,19 @@ OTHER_VISITS_LOG_ODDS = 1.5
 CORE_MM = 3.0
 CORE_LOG_ODDS = 1.0
 """An infarct has a core: over this reach the evidence is e to 1 on average. Gyri that look odd have none."""
+ACUTE_MM = 1.0
+"""`START_MM` and `CORE_MM` of an acute infarct: a plug's fragments are small, and far brighter than noise."""
 CORE_REACH_MM = 15.0
 """No part of an infarct is further from a core than this."""
 
 
 def lesion_probability(
-    log_odds: Floats, brain: NDArray[np.bool_], elsewhere: Floats | None = None
+    log_odds: Floats,
+    brain: NDArray[np.bool_],
+    elsewhere: Floats | None = None,
+    *,
+    start_mm: float = START_MM,
+    core_mm: float = CORE_MM,
 ) -> NDArray[np.float32]:
     """Return the probability of infarct in each voxel.
 
@@ -42,6 +49,8 @@ def lesion_probability(
     brain : array of bool (X, Y, Z)
     elsewhere : array (X, Y, Z), optional
         Mean log odds at the same place at the patient's other visits; 0 where none saw it.
+    start_mm, core_mm : float
+        Reach of the average that starts the iteration, and of the one that finds cores.
 
     Returns
     -------
@@ -52,17 +61,19 @@ def lesion_probability(
     if elsewhere is not None:
         said = smoother_within(brain, NEIGHBOUR_MM)(elsewhere)
         log_odds = log_odds + np.clip(said, -OTHER_VISITS_LOG_ODDS, OTHER_VISITS_LOG_ODDS)
-    probability = mean_field(log_odds, brain)
-    strength = smoother_within(brain, CORE_MM, least=0.3)(log_odds)
+    probability = mean_field(log_odds, brain, start_mm=start_mm)
+    strength = smoother_within(brain, core_mm, least=0.3)(log_odds)
     core = (strength >= CORE_LOG_ODDS) & (probability >= 0.5)
     if not core.any():
         return np.zeros_like(probability)
     return np.where(distance_transform_edt(~core) <= CORE_REACH_MM, probability, np.float32(0.0))
 
 
-def mean_field(log_odds: Floats, brain: NDArray[np.bool_]) -> NDArray[np.float32]:
+def mean_field(
+    log_odds: Floats, brain: NDArray[np.bool_], *, start_mm: float = START_MM
+) -> NDArray[np.float32]:
     """Let neighbours agree: the fixed point of P = sigmoid(log odds + weight x mean of their 2P - 1)."""
-    start = smoother_within(brain, START_MM)(log_odds)
+    start = smoother_within(brain, start_mm)(log_odds)
     votes = smoother_within(brain, NEIGHBOUR_MM)
     probability = np.where(brain, expit(NEIGHBOUR_WEIGHT * start), 0.0).astype(np.float32)
     for _ in range(MEAN_FIELD_STEPS):

@@ -16,6 +16,9 @@ SMALLEST_PIECE_ML = 0.3
 """A second piece of the infarct is at least this large."""
 LEAST_IN_TERRITORY = 0.5
 """Share of the main piece that lies in the MCA territory."""
+SMALLEST_ACUTE_ML = 0.5
+SMALLEST_FRAGMENT_ML = 0.03
+"""The same of an acute infarct: fragments of a clot leave pieces of a few voxels of a diffusion image."""
 REACH_MM = 15.0
 """Other pieces lie this close to the main one: branches of one artery."""
 
@@ -78,3 +81,32 @@ def select_infarct(
     kept = np.flatnonzero(touching & (sizes >= SMALLEST_PIECE_ML)) + 1
     # The main piece may bulge over the midline with the brain; the others may not lie there.
     return np.asarray(np.isin(pieces, kept) & (same_side | (pieces == main)))
+
+
+def select_acute(
+    probability: NDArray[np.floating], territory: NDArray[np.bool_], *, voxel_ml: float = 1e-3
+) -> NDArray[np.bool_]:
+    """Keep the pieces of an acute infarct in the MCA territory of one side: the one that holds the largest.
+
+    Parameters
+    ----------
+    probability, territory, voxel_ml
+        As for `select_infarct`.
+
+    Returns
+    -------
+    array of bool (X, Y, Z)
+        Empty where the largest piece is too small to be told from noise.
+
+    """
+    pieces, count = label(probability >= 0.5, structure=generate_binary_structure(3, 3))
+    sizes = np.bincount(pieces.ravel(), minlength=count + 1)[1:] * voxel_ml
+    inside = np.bincount(pieces[territory], minlength=count + 1)[1:] * voxel_ml
+    allowed = (sizes >= SMALLEST_FRAGMENT_ML) & (inside >= LEAST_IN_TERRITORY * sizes)
+    if not (allowed & (sizes >= SMALLEST_ACUTE_ML)).any():
+        return np.zeros(probability.shape, bool)
+    main = int(np.argmax(np.where(allowed, inside, 0.0))) + 1
+    half = probability.shape[0] // 2
+    left = np.arange(probability.shape[0])[:, None, None] < half
+    on_left = (pieces[:half] == main).sum() * 2 > (pieces == main).sum()
+    return np.asarray(np.isin(pieces, np.flatnonzero(allowed) + 1) & (left if on_left else ~left))

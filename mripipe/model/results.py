@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from mripipe.model.diffusion import DiffusionResult
+from mripipe.model.stages import CoregisteredImage
 
 Source = Literal["auto", "manual"]
 Side = Literal["left", "right", "bilateral", "none"]
@@ -101,10 +102,10 @@ class VisitResult:
     """The mask that was used (``desc-final``), native reference grid."""
     auto_mask: Path | None = None
     """What the program found by itself (``desc-auto``), native reference grid."""
-    flair: Path | None = None
-    """FLAIR on its own grid, if there is one beside the reference."""
-    flair_to_reference: Path | None = None
-    """Transform that maps reference points to FLAIR points (resamples FLAIR onto the reference)."""
+    coregistered: tuple[CoregisteredImage, ...] = ()
+    """The visit's other sequences, each on its own grid with its way to the reference image."""
+    sequences: tuple[str, ...] = ()
+    """What the infarct was found in, the reference image first; empty where it was given."""
     mni_image: Path | None = None
     mni_lesion_mask: Path | None = None
     to_mni: Path | None = None

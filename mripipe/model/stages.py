@@ -12,6 +12,18 @@ Matrix = tuple[tuple[float, float, float, float], ...]
 
 
 @dataclass(frozen=True)
+class CoregisteredImage:
+    """A sequence of a visit beside its reference image, on its own grid."""
+
+    suffix: str
+    """``FLAIR``, ``T2w``, ``trace`` or ``ADC``."""
+    image: Path
+    """Bias-corrected; ADC in 10^-3 mm^2/s, as it is."""
+    to_reference: Path
+    """Resamples it onto the reference image: an ITK transform that maps reference points to its points."""
+
+
+@dataclass(frozen=True)
 class PreparedVisit:
     """A visit's images, bias-corrected, with a brain mask and a first affine to MNI."""
 
@@ -27,11 +39,13 @@ class PreparedVisit:
     """Maps MNI mm to native reference mm."""
     rough_warp: Path
     """Displacement in RAS mm on a coarse MNI grid, (X, Y, Z, 3): MNI point p lies at affine(p + u(p))."""
-    flair: Path | None = None
-    """Bias-corrected FLAIR on its own grid, where it is not the reference itself."""
-    flair_to_reference: Path | None = None
-    """ITK transform that maps reference points to FLAIR points."""
+    coregistered: tuple[CoregisteredImage, ...] = ()
+    """What the visit has beside its reference image: FLAIR, T2w, trace, ADC."""
     warnings: tuple[str, ...] = ()
+
+    def beside(self, suffix: str) -> CoregisteredImage | None:
+        """Return the image of a suffix that lies beside the reference, or None."""
+        return next((image for image in self.coregistered if image.suffix == suffix), None)
 
 
 @dataclass(frozen=True)
@@ -66,6 +80,10 @@ class SegmentedVisit:
     """What each voxel says of an infarct by itself, on the symmetric grid; None from another program."""
     native_log_odds: Path | None
     """The same on the native reference grid."""
+    sequences: tuple[str, ...] = ()
+    """What the program found it in, the reference image first."""
+    acute: bool = False
+    """Whether it was looked for as an infarct of the first days, in diffusion alone."""
     warnings: tuple[str, ...] = ()
 
 

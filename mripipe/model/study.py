@@ -6,8 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+DIFFUSION_MAPS = ("trace", "ADC")
+"""What a scanner makes of a diffusion series by itself, BIDS suffixes."""
 REFERENCE_SUFFIXES = ("T1w", "T2w", "FLAIR")
 """A visit's reference image is the first of these that it has."""
+ACUTE_DAYS = 14.0
+"""Until then ADC is low and the trace image bright in an infarct."""
 
 
 @dataclass(frozen=True)
@@ -17,7 +21,7 @@ class Scan:
     path: Path
     """The NIfTI file."""
     suffix: str
-    """BIDS suffix: ``T1w``, ``T2w``, ``FLAIR`` or ``dwi``."""
+    """BIDS suffix: ``T1w``, ``T2w``, ``FLAIR``, ``dwi``, ``trace`` or ``ADC``."""
     sidecar: Path | None = None
     """JSON sidecar, if there is one."""
     bval: Path | None = None
@@ -72,6 +76,11 @@ class Session:
         """The reference image: T1w, failing that T2w, failing that FLAIR; None where there is none."""
         found = (self.scan(suffix) for suffix in REFERENCE_SUFFIXES)
         return next((scan for scan in found if scan is not None), None)
+
+    @property
+    def is_acute(self) -> bool:
+        """Whether the infarct is so young that diffusion shows it first; False where days are not known."""
+        return self.days_from_onset is not None and self.days_from_onset < ACUTE_DAYS
 
     @property
     def can_run(self) -> bool:

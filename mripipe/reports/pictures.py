@@ -15,6 +15,7 @@ from mripipe.figures.flicker import add_outlines, template_outlines
 from mripipe.figures.mosaic import Cut, cut_outlines, mosaic
 from mripipe.figures.planes import Plane, field_of_view, mask_points, planes_through
 from mripipe.model.results import VisitResult
+from mripipe.model.stages import CoregisteredImage
 from mripipe.reports.diffusion_pictures import diffusion_galleries
 from mripipe.reports.gallery import Gallery
 from mripipe.reports.images import move_to_reference, read_linear_transform, read_volume
@@ -38,18 +39,18 @@ def native_galleries(visit: VisitResult) -> list[Gallery]:
         return [Gallery(name, problem=str(error))]
     cuts = cut_outlines(native_planes(image, outlines), outlines)
     galleries = [Gallery(name, tuple(mosaic(image, cuts, name=name)), tuple(outlines))]
-    if visit.flair is not None and visit.flair_to_reference is not None:
-        galleries.append(_flair_gallery(visit.flair, visit.flair_to_reference, cuts, tuple(outlines)))
+    galleries += [_gallery_beside(beside, cuts, tuple(outlines)) for beside in visit.coregistered]
     return galleries + diffusion_galleries(visit, image, outlines, [cut.plane for cut in cuts])
 
 
-def _flair_gallery(path: Path, transform: Path, cuts: Sequence[Cut], kinds: tuple[str, ...]) -> Gallery:
-    """Draw FLAIR on the reference image's planes."""
+def _gallery_beside(beside: CoregisteredImage, cuts: Sequence[Cut], kinds: tuple[str, ...]) -> Gallery:
+    """Draw another sequence on the reference image's planes."""
+    name = beside.suffix
     try:
-        flair = move_to_reference(read_volume(path), read_linear_transform(transform))
+        image = move_to_reference(read_volume(beside.image), read_linear_transform(beside.to_reference))
     except InputError as error:
-        return Gallery("FLAIR", problem=str(error))
-    return Gallery("FLAIR", tuple(mosaic(flair, cuts, name="FLAIR")), kinds)
+        return Gallery(name, problem=str(error))
+    return Gallery(name, tuple(mosaic(image, cuts, name=name)), kinds)
 
 
 def native_planes(image: Volume, outlines: dict[str, Volume]) -> list[Plane]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,17 +18,17 @@ from mripipe.core.border import volume_interval_ml
 from mripipe.core.grid import Volume
 from mripipe.core.itk import matrix_of, to_itk
 from mripipe.core.lesion import lesion_log_odds, tissue_priors
-from mripipe.core.lesion_field import lesion_probability
-from mripipe.core.lesion_select import select_infarct
+from mripipe.core.lesion_acute import acute_log_odds
+from mripipe.core.lesion_field import ACUTE_MM, lesion_probability
+from mripipe.core.lesion_select import select_acute, select_infarct
 from mripipe.core.roughspace import pull_to_template, push_to_native
 from mripipe.core.volumetry import lesion_side, lesion_volume_ml
 from mripipe.errors import InputError
-from mripipe.model.settings import LesionSettings, Segmenter
+from mripipe.model.settings import LesionSettings
 from mripipe.model.stages import PreparedVisit, SegmentedVisit
-from mripipe.model.study import Session
+from mripipe.model.study import DIFFUSION_MAPS, Session
 from mripipe.steps.load import (
-    LoadedMask,
-    LoadedProbability,
+    LoadedMap,
     load_image,
     load_mask,
     load_own_mask,
@@ -38,6 +37,7 @@ from mripipe.steps.load import (
     load_rough_map,
     save_image,
 )
+from mripipe.steps.sequences import BESIDE
 
 BOX_MARGIN = 5
 """Template voxels around the brain, so that smoothing near its edge sees the outside."""
@@ -46,7 +46,7 @@ NEVER = -100.0
 SKIN_MM = 1.5
 """Outermost layer of a brain mask, CSF and partial volume, in which no infarct is looked for."""
 LEAST_SEEN = 0.1
-"""Share of the brain that a FLAIR must show for tissues to be fitted in it."""
+"""Share of the brain that a sequence must show for tissues to be fitted in it."""
 BORDER_MM = {"auto": 0.7, "manual": 0.5}
 """Uncertainty of the border: half a millimetre is what a reader's pencil is good for; a program does a little
 worse."""
@@ -61,7 +61,8 @@ def segment_visit(
     ----------
     prepared : PreparedVisit
     masks : Session, optional
-        The visit with masks that came after it was prepared; those of ``prepared.session`` where not given.
+        The visit with what came after it was prepared: masks, and its day where the infarct is acute; those
+        of ``prepared.session`` where not given.
     settings : LesionSettings
     folder : Path
         Where files are written.
@@ -74,18 +75,24 @@ def segment_visit(
     Raises
     ------
     InputError
-        An expert mask is empty, or a mask or map is on a grid that is neither the reference's nor the
-        FLAIR's; another program's map is missing or holds no probabilities.
+        An expert mask is empty, or a mask or map is on a grid that is neither the reference's nor
+        that of a FLAIR or T2w beside it; another program's map is missing or holds no probabilities.
 
     """
     if masks is not None:
         session = replace(
-            prepared.session, lesion_mask=masks.lesion_mask, external_lesion=masks.external_lesion
+            prepared.session,
+            lesion_mask=masks.lesion_mask,
+            external_lesion=masks.external_lesion,
+            days_from_onset=masks.days_from_onset,
         )
         prepared = replace(prepared, session=session)
     reference = load_image(prepared.preproc)
-    found = SEGMENTERS[settings.segmenter](prepared, reference, folder)
     given = prepared.session.lesion_mask
+    # Without another program's map there is nothing to compare an expert's mask with but what is found here.
+    external = settings.segmenter == "external" and not (given and prepared.session.external_lesion is None)
+    segmenter = _by_another_program if external else _by_acute if _shows_acute(prepared) else _by_asymmetry
+    found = segmenter(prepared, reference, folder)
     if given is None:
         return describe_infarct(found, found.probability, prepared, reference, folder)
     drawn = _on_reference(load_mask(given, _grids(prepared, reference)), prepared, reference)
@@ -103,6 +110,9 @@ class FoundInfarct:
     """What each voxel says by itself, on the symmetric grid; `NEVER` where no infarct is looked for."""
     native_log_odds: Path | None
     """The same on the native grid; 0 where no infarct is looked for."""
+    sequences: tuple[str, ...] = ()
+    """What it was found in."""
+    acute: bool = False
 
 
 def describe_infarct(
@@ -136,11 +146,18 @@ def describe_infarct(
         cavity=found.cavity,
         log_odds=found.log_odds,
         native_log_odds=found.native_log_odds,
+        sequences=found.sequences,
+        acute=found.acute,
     )
 
 
 def infarct_from_log_odds(
-    log_odds: Volume, prepared: PreparedVisit, reference: Volume, elsewhere: NDArray[np.floating] | None
+    log_odds: Volume,
+    prepared: PreparedVisit,
+    reference: Volume,
+    elsewhere: NDArray[np.floating] | None = None,
+    *,
+    acute: bool = False,
 ) -> NDArray[np.float32]:
     """Return the infarct's probability on the reference's grid.
 
@@ -152,29 +169,41 @@ def infarct_from_log_odds(
     reference : Volume
     elsewhere : array, shape of the log odds, optional
         See `mripipe.core.lesion_field.lesion_probability`.
+    acute : bool
+        Whether it is an infarct of the first days, which may lie in small pieces.
 
     """
     rough = load_rough_map(prepared)
     region = log_odds.data > NEVER / 2
-    probability = lesion_probability(np.where(region, log_odds.data, 0.0), region, elsewhere)
+    reach = {"start_mm": ACUTE_MM, "core_mm": ACUTE_MM} if acute else {}
+    probability = lesion_probability(np.where(region, log_odds.data, 0.0), region, elsewhere, **reach)
     # A template voxel of 1 mm^3 is this much of the patient's brain.
     voxel_ml = abs(float(np.linalg.det(rough.matrix[:3, :3]))) / 1000.0
     template = load_template()
     box, affine = _symmetric_box(template.mask, template.affine)
-    kept = select_infarct(probability, _territory()[box], region, voxel_ml=voxel_ml)
+    if acute:
+        kept = select_acute(probability, _territory()[box], voxel_ml=voxel_ml)
+    else:
+        kept = select_infarct(probability, _territory()[box], region, voxel_ml=voxel_ml)
     brain = load_own_mask(prepared.brain_mask)
     return push_to_native(np.where(kept, probability, 0.0), affine, reference, rough, brain)
 
 
-def read_flair(prepared: PreparedVisit) -> tuple[Volume, NDArray[np.floating]] | None:
-    """Return the FLAIR and the matrix that maps reference mm to FLAIR mm, or None."""
-    if prepared.flair is None or prepared.flair_to_reference is None:
-        return None
-    return load_image(prepared.flair), matrix_of(sitk.ReadTransform(str(prepared.flair_to_reference)))
+@dataclass(frozen=True, eq=False)
+class _Symmetric:
+    """A visit's images on the symmetric template grid."""
+
+    images: dict[str, NDArray[np.float32]]
+    """By suffix, the reference image first; NaN outside their view."""
+    region: NDArray[np.bool_]
+    """Where an infarct is looked for."""
+    priors: NDArray[np.floating]
+    territory: NDArray[np.bool_]
+    affine: NDArray[np.float64]
 
 
-def _by_asymmetry(prepared: PreparedVisit, reference: Volume, folder: Path) -> FoundInfarct:
-    """Segment on the symmetric template grid and carry the probability back."""
+def _on_symmetric_grid(prepared: PreparedVisit, reference: Volume, suffixes: tuple[str, ...]) -> _Symmetric:
+    """Carry a visit to the symmetric grid: the reference image, and those of `suffixes` that there are."""
     template, rough = load_template(), load_rough_map(prepared)
     box, affine = _symmetric_box(template.mask, template.affine)
     where = template.mask[box]
@@ -184,26 +213,69 @@ def _by_asymmetry(prepared: PreparedVisit, reference: Volume, folder: Path) -> F
         return pull_to_template(image, rough, where.shape, affine, then=then, outside=outside, region=where)
 
     seen = pull(Volume(brain.astype(np.float32), reference.affine), np.eye(4), 0.0) >= 0.5
-    images, kinds = [pull(reference, np.eye(4), np.nan)], [prepared.reference_suffix]
-    region = distance_transform_edt(seen & np.isfinite(images[0])) > SKIN_MM
-    flair = read_flair(prepared)
-    if flair is not None:
-        second = pull(*flair, np.nan)
-        if np.isfinite(second[region]).mean() >= LEAST_SEEN:
-            images.append(second)
-            kinds.append("FLAIR")
+    images = {prepared.reference_suffix: pull(reference, np.eye(4), np.nan)}
+    region = distance_transform_edt(seen & np.isfinite(images[prepared.reference_suffix])) > SKIN_MM
+    for beside in prepared.coregistered:
+        if beside.suffix in suffixes:
+            there = matrix_of(sitk.ReadTransform(str(beside.to_reference)))
+            image = pull(load_plain(beside.image), there, np.nan)
+            if np.isfinite(image[region]).mean() >= LEAST_SEEN:
+                images[beside.suffix] = image
     priors = tissue_priors(template.gm[box], template.wm[box], template.csf[box])
-    odds, cavity = lesion_log_odds(np.stack(images), tuple(kinds), region, priors, _territory()[box])
-    odds[~region] = 0.0
-    native_cavity, native_odds = (
-        push_to_native(part, affine, reference, rough, brain) for part in (cavity, odds)
+    return _Symmetric(images, region, priors, _territory()[box], affine)
+
+
+def _by_asymmetry(prepared: PreparedVisit, reference: Volume, folder: Path) -> FoundInfarct:
+    """Segment on the symmetric template grid and carry the probability back."""
+    grid = _on_symmetric_grid(prepared, reference, (*BESIDE, "ADC"))
+    kinds = tuple(grid.images)
+    odds, cavity = lesion_log_odds(
+        np.stack(list(grid.images.values())), kinds, grid.region, grid.priors, grid.territory
     )
-    odds[~region] = NEVER
+    return _found(odds, cavity, kinds, grid, prepared, reference, folder)
+
+
+def _shows_acute(prepared: PreparedVisit) -> bool:
+    """Say whether diffusion shows an infarct of the first days."""
+    return prepared.session.is_acute and any(prepared.beside(suffix) for suffix in DIFFUSION_MAPS)
+
+
+def _by_acute(prepared: PreparedVisit, reference: Volume, folder: Path) -> FoundInfarct:
+    """Segment an infarct of the first days by diffusion, which shows it before any other sequence."""
+    grid = _on_symmetric_grid(prepared, reference, DIFFUSION_MAPS)
+    kinds = tuple(suffix for suffix in DIFFUSION_MAPS if suffix in grid.images)
+    if not kinds:
+        return _by_asymmetry(prepared, reference, folder)
+    images = np.stack([grid.images[suffix] for suffix in kinds])
+    odds = acute_log_odds(images, kinds, grid.region, grid.priors, grid.territory)
+    return _found(odds, np.zeros_like(odds), kinds, grid, prepared, reference, folder, acute=True)
+
+
+def _found(
+    odds: NDArray[np.float32],
+    cavity: NDArray[np.float32],
+    kinds: tuple[str, ...],
+    grid: _Symmetric,
+    prepared: PreparedVisit,
+    reference: Volume,
+    folder: Path,
+    *,
+    acute: bool = False,
+) -> FoundInfarct:
+    """Find the infarct by its log odds on the symmetric grid, and carry all of it to the native grid."""
+    rough, brain = load_rough_map(prepared), load_own_mask(prepared.brain_mask)
+    odds = np.where(grid.region, odds, np.float32(0.0))
+    native_cavity, native_odds = (
+        push_to_native(part, grid.affine, reference, rough, brain) for part in (cavity, odds)
+    )
+    odds = np.where(grid.region, odds, np.float32(NEVER))
     return FoundInfarct(
-        infarct_from_log_odds(Volume(odds, affine), prepared, reference, None),
+        infarct_from_log_odds(Volume(odds, grid.affine), prepared, reference, acute=acute),
         save_image(folder / "cavity.nii.gz", native_cavity, reference.affine),
-        save_image(folder / "log_odds.nii.gz", odds, affine),
+        save_image(folder / "log_odds.nii.gz", odds, grid.affine),
         save_image(folder / "native_log_odds.nii.gz", native_odds, reference.affine),
+        kinds,
+        acute,
     )
 
 
@@ -242,32 +314,26 @@ def _symmetric_box(
     return (x, y, z), shifted
 
 
-SEGMENTERS: dict[Segmenter, Callable[[PreparedVisit, Volume, Path], FoundInfarct]] = {
-    "asymmetry": _by_asymmetry,
-    "external": _by_another_program,
-}
-"""Each takes a prepared visit, its reference image and a folder for files."""
-
-
 def _grids(prepared: PreparedVisit, reference: Volume) -> dict[str, tuple[tuple[int, ...], Any]]:
     """Return the grids that a mask may be drawn on."""
     grids: dict[str, tuple[tuple[int, ...], Any]] = {
         prepared.reference_suffix: (reference.shape, reference.affine)
     }
-    flair = read_flair(prepared)
-    if flair is not None:
-        grids["FLAIR"] = (flair[0].shape, flair[0].affine)
+    for image in prepared.coregistered:
+        if image.suffix in BESIDE:
+            volume = load_plain(image.image)
+            grids[image.suffix] = (volume.shape, volume.affine)
     return grids
 
 
-def _on_reference(
-    drawn: LoadedMask | LoadedProbability, prepared: PreparedVisit, reference: Volume
-) -> NDArray[np.float32]:
-    """Return a mask or probability on the reference grid; one on the FLAIR is carried as a probability."""
+def _on_reference(drawn: LoadedMap, prepared: PreparedVisit, reference: Volume) -> NDArray[np.float32]:
+    """Return a mask or probability on the reference grid; one on another is carried as a probability."""
     if drawn.grid == prepared.reference_suffix:
         return drawn.data.astype(np.float32)
     image = to_itk(Volume(drawn.data.astype(np.float32), drawn.affine))
-    transform = sitk.ReadTransform(str(prepared.flair_to_reference))
+    beside = prepared.beside(drawn.grid)
+    assert beside is not None  # the grids that a mask may lie on are those of the images there are
+    transform = sitk.ReadTransform(str(beside.to_reference))
     carried = sitk.Resample(image, to_itk(reference), transform, sitk.sitkLinear, 0.0)
     return np.asarray(sitk.GetArrayFromImage(carried).transpose(2, 1, 0))
 

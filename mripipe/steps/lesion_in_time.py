@@ -36,16 +36,17 @@ def segment_in_time(
     Returns
     -------
     SegmentedVisit
-        The same where an expert's mask or another program's map is used, or where there is no other visit.
+        The same where an expert's mask or another program's map is used, where there is no other visit, and
+        in the first days, when an infarct is seen by diffusion and still to take its shape.
 
     """
     prepared = segmented.prepared
     here = prepared.session.session_id
     others = sorted(
-        (visit for visit in visits if visit.prepared.session.session_id != here),
+        (v for v in visits if v.prepared.session.session_id != here and not v.acute),
         key=lambda visit: visit.prepared.session.session_id,
     )
-    if segmented.source == "manual" or segmented.log_odds is None or not others:
+    if segmented.source == "manual" or segmented.acute or segmented.log_odds is None or not others:
         return segmented
     log_odds, reference = load_plain(segmented.log_odds), load_image(prepared.preproc)
     to_visit = dict(zip(aligned.session_ids, map(np.array, aligned.to_visit), strict=True))
@@ -54,7 +55,7 @@ def segment_in_time(
     def carried(visit: SegmentedVisit) -> NDArray[np.float32]:
         then = to_visit[visit.prepared.session.session_id] @ np.linalg.inv(to_visit[here])
         shape, affine = log_odds.data.shape, log_odds.affine
-        return pull_to_template(_testimony(visit), rough, shape, affine, then=then, outside=np.nan)
+        return pull_to_template(_log_odds_of(visit), rough, shape, affine, then=then, outside=np.nan)
 
     total, seen = np.zeros((2, *log_odds.data.shape), np.float32)
     for visit in others:
@@ -62,11 +63,13 @@ def segment_in_time(
         total += np.nan_to_num(said)
         seen += np.isfinite(said)
     probability = infarct_from_log_odds(log_odds, prepared, reference, total / np.maximum(seen, 1.0))
-    found = FoundInfarct(probability, segmented.cavity, segmented.log_odds, segmented.native_log_odds)
+    found = FoundInfarct(
+        probability, segmented.cavity, segmented.log_odds, segmented.native_log_odds, segmented.sequences
+    )
     return describe_infarct(found, probability, prepared, reference, folder)
 
 
-def _testimony(visit: SegmentedVisit) -> Volume:
+def _log_odds_of(visit: SegmentedVisit) -> Volume:
     """Return a visit's log odds on its native grid; a mask from elsewhere is beyond doubt."""
     if visit.source == "auto" and visit.native_log_odds is not None:
         return load_plain(visit.native_log_odds)

@@ -34,23 +34,11 @@ GZIP_LEVEL: Final = 3
 
 
 @dataclass(frozen=True, eq=False)
-class LoadedMask:
-    """A lesion mask and the grid it was drawn on."""
+class LoadedMap:
+    """A lesion mask, or another program's probability, and the grid it is on."""
 
-    data: NDArray[np.bool_]
-    """True in the lesion, read-only, in the axis order of the grid it fits."""
-    affine: NDArray[np.float64]
-    """That grid's affine, voxel index to RAS+ mm, shape (4, 4)."""
-    grid: str
-    """Name of the grid it fits, as given."""
-
-
-@dataclass(frozen=True, eq=False)
-class LoadedProbability:
-    """Another program's lesion probability and the grid it is on."""
-
-    data: NDArray[np.float32]
-    """0 to 1, in the axis order of the grid it fits."""
+    data: NDArray[Any]
+    """bool, or float32 from 0 to 1, read-only, in the axis order of the grid it fits."""
     affine: NDArray[np.float64]
     """That grid's affine, voxel index to RAS+ mm, shape (4, 4)."""
     grid: str
@@ -89,7 +77,7 @@ def load_image(path: Path) -> Volume:
     return Volume(data, header.affine)
 
 
-def load_mask(path: Path, grids: Mapping[str, tuple[tuple[int, ...], ArrayLike]]) -> LoadedMask:
+def load_mask(path: Path, grids: Mapping[str, tuple[tuple[int, ...], ArrayLike]]) -> LoadedMap:
     """Read an expert lesion mask, and say which of a visit's grids it was drawn on; nothing is resampled.
 
     Whole numbers: every voxel other than 0 is lesion, so a mask of several labels is their union. Fractions
@@ -113,10 +101,10 @@ def load_mask(path: Path, grids: Mapping[str, tuple[tuple[int, ...], ArrayLike]]
     data, affine, name = _on_grid(path, grids)
     mask = _binary(data, path.name)
     mask.setflags(write=False)
-    return LoadedMask(mask, affine, name)
+    return LoadedMap(mask, affine, name)
 
 
-def load_probability(path: Path, grids: Mapping[str, tuple[tuple[int, ...], ArrayLike]]) -> LoadedProbability:
+def load_probability(path: Path, grids: Mapping[str, tuple[tuple[int, ...], ArrayLike]]) -> LoadedMap:
     """Read another program's lesion probability, 0 to 1, or its mask; it may be empty. Grids as `load_mask`.
 
     Raises
@@ -132,7 +120,9 @@ def load_probability(path: Path, grids: Mapping[str, tuple[tuple[int, ...], Arra
             f"{path.name}: expected probabilities of 0 to 1, found {low:g} to {high:g}; scale them, or store"
             " a mask of 0 and 1"
         )
-    return LoadedProbability(data.astype(np.float32), affine, name)
+    probability = data.astype(np.float32)
+    probability.setflags(write=False)
+    return LoadedMap(probability, affine, name)
 
 
 def _on_grid(

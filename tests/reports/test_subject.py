@@ -20,6 +20,7 @@ from mripipe.model.results import (
     TerritoryLoad,
     VisitResult,
 )
+from mripipe.model.stages import CoregisteredImage
 from mripipe.reports.subject import format_number, render_report
 
 LAS = np.array([[-3.0, 0, 0, 78], [0, 3, 0, -78], [0, 0, 4, -60], [0, 0, 0, 1]])
@@ -83,8 +84,13 @@ def make_visit(folder: Path, session: str, grid: str, days: float | None) -> Vis
         preproc=save_ball(folder / "t1.nii.gz", grid, (0, 0, 0), 60, 100),
         brain_mask=save_ball(folder / "brain.nii.gz", grid, (0, 0, 0), 55),
         lesion_mask=save_ball(folder / "lesion.nii.gz", grid, (-30, 5, 10), 14),
-        flair=save_ball(folder / "flair.nii.gz", "LAS", (2, 0, 1), 60, 70),
-        flair_to_reference=folder / "xfm.txt",
+        coregistered=(
+            CoregisteredImage(
+                "FLAIR",
+                save_ball(folder / "flair.nii.gz", "LAS", (2, 0, 1), 60, 70),
+                folder / "xfm.txt",
+            ),
+        ),
         mni_image=save_ball(folder / "mni.nii.gz", "MNI", (0, -18, 18), 70, 90),
         mni_affine_image=save_ball(folder / "affine.nii.gz", "MNI", (3, -18, 18), 72, 90),
         mni_lesion_mask=save_ball(folder / "mnilesion.nii.gz", "MNI", (-34, -10, 20), 14),
@@ -240,8 +246,13 @@ def test_failed_visit_has_its_section_and_reason(text):
 def test_a_picture_that_cannot_be_made_stops_nothing(subject, tmp_path):
     broken = tmp_path / "broken.nii.gz"
     broken.write_bytes(b"\x1f\x8b")
+    beside = (replace(subject.visits[0].coregistered[0], image=broken),)
     first = replace(
-        subject.visits[0], flair=broken, mni_affine_image=broken, mni_lesion_mask=broken, brain_mask=None
+        subject.visits[0],
+        coregistered=beside,
+        mni_affine_image=broken,
+        mni_lesion_mask=broken,
+        brain_mask=None,
     )
     second = replace(subject.visits[1], preproc=broken)
     text = render_report(replace(subject, visits=(first, second)), settings={}, versions={})

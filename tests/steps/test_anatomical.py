@@ -9,15 +9,20 @@ import pytest
 from mripipe.core.grid import Volume
 from mripipe.errors import InputError
 from mripipe.model.study import Scan, Session
-from mripipe.steps import anatomical
+from mripipe.steps import anatomical, sequences
 from mripipe.steps.anatomical import as_rows, prepare_visit
 from mripipe.steps.load import load_image, save_image
+from mripipe.steps.sequences import Scanned, place_beside
 
 
 def noise(path):
     """Write an image of noise below 0: no head."""
     data = -5.0 + np.random.default_rng(0).random((40, 40, 40))
     return save_image(path, data, np.diag([4.0, 4.0, 4.0, 1.0]))
+
+
+def flair_of(image, name="f.nii.gz"):
+    return Scanned(name, "FLAIR", image, (("FLAIR", image),))
 
 
 def test_a_visit_needs_a_reference_image(tmp_path):
@@ -36,7 +41,7 @@ def test_a_flair_without_a_head_is_refused_by_name(left_visit, tmp_path):
     reference = Volume(np.asarray(image.dataobj, np.float32), image.affine)
     flair = load_image(noise(tmp_path / "noise.nii.gz"))
     with pytest.raises(InputError, match=r"noise\.nii\.gz: image: expected a head"):
-        anatomical._prepare_flair((flair, "noise.nii.gz"), reference, left_visit.true["brain"], tmp_path)
+        place_beside(flair_of(flair, "noise.nii.gz"), reference, left_visit.true["brain"], tmp_path)
 
 
 @pytest.mark.parametrize(("shift_mm", "filled"), [(0.0, False), (4.0, True)])
@@ -58,9 +63,9 @@ def test_a_mask_on_the_flairs_grid_is_let_through(tmp_path):
     drawn[5:9, 5:9, 5:9] = 1
     path = save_image(tmp_path / "mask.nii.gz", drawn, fine, dtype=np.uint8)
     image, flair = Volume(drawn.astype(np.float32), coarse), Volume(drawn.astype(np.float32), fine)
-    anatomical._check_expert_mask(path, "T1w", image, (flair, "FLAIR.nii.gz"))
+    anatomical._check_expert_mask(path, "T1w", image, (flair_of(flair, "FLAIR.nii.gz"),))
     with pytest.raises(InputError, match="another grid"):
-        anatomical._check_expert_mask(path, "T1w", image, None)
+        anatomical._check_expert_mask(path, "T1w", image, ())
 
 
 def test_a_flair_far_off_by_its_header_is_moved_and_told(left_visit):
@@ -69,11 +74,11 @@ def test_a_flair_far_off_by_its_header_is_moved_and_told(left_visit):
     reference = Volume(np.asarray(image.dataobj, np.float32), affine.copy())
     affine[:3, 3] += (60.0, -40.0, 20.0)
     away = Volume(reference.data, affine)
-    start, warnings = anatomical._start_between(reference, left_visit.true["brain"], away, "f.nii.gz")
+    start, warnings = sequences._start_between(reference, left_visit.true["brain"], flair_of(away))
     np.testing.assert_allclose(start[:3, 3], (60.0, -40.0, 20.0), atol=8.0)
     assert len(warnings) == 1
     assert warnings[0].startswith("f.nii.gz: lies ")
-    start, warnings = anatomical._start_between(reference, left_visit.true["brain"], reference, "f.nii.gz")
+    start, warnings = sequences._start_between(reference, left_visit.true["brain"], flair_of(reference))
     np.testing.assert_array_equal(start, np.eye(4))
     assert warnings == ()
 
@@ -84,13 +89,13 @@ def test_rows_of_a_matrix():
 
 def test_a_misplaced_flair_is_told_and_a_good_one_is_not(right_visit):
     reference = load_image(right_visit.prepared.preproc)
-    flair = load_image(right_visit.prepared.flair)
+    flair = load_image(right_visit.prepared.beside("FLAIR").image)
     brain, right = right_visit.true["brain"], right_visit.to_flair
     still = np.eye(4)
-    assert anatomical._misplaced(reference, brain, flair, "f.nii.gz", right, still) == ()
+    assert sequences._misplaced(reference, brain, flair_of(flair), right, still) == ()
     wrong = right.copy()
     wrong[:3, 3] += (14.0, 0.0, 14.0)
-    lines = anatomical._misplaced(reference, brain, flair, "f.nii.gz", wrong, still)
+    lines = sequences._misplaced(reference, brain, flair_of(flair), wrong, still)
     assert len(lines) == 2
     assert lines[0].startswith("FLAIR may be misplaced (f.nii.gz): another position")
     assert "it was moved by " in lines[1]
@@ -99,8 +104,8 @@ def test_a_misplaced_flair_is_told_and_a_good_one_is_not(right_visit):
     away[:3, 3] += (0.0, 20.0, 0.0)
     shifted = right.copy()
     shifted[:3, 3] += (0.0, 20.0, 0.0)
-    (line,) = anatomical._misplaced(reference, brain, Volume(flair.data, away), "f.nii.gz", shifted, still)
+    (line,) = sequences._misplaced(reference, brain, flair_of(Volume(flair.data, away)), shifted, still)
     assert "expected 15 mm or less" in line
     low = Volume(flair.data[:, : flair.shape[1] // 3], flair.affine)
-    (line,) = anatomical._misplaced(reference, brain, low, "f.nii.gz", right, still)
+    (line,) = sequences._misplaced(reference, brain, flair_of(low), right, still)
     assert "of the brain lies in its field of view" in line

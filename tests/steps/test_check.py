@@ -79,7 +79,7 @@ SPOILERS = {
 }
 
 
-@pytest.mark.parametrize(("suffix", "level"), [("T1w", "error"), ("FLAIR", "error"), ("T2w", "warning")])
+@pytest.mark.parametrize(("suffix", "level"), [("T1w", "error"), ("FLAIR", "error"), ("T2w", "error")])
 @pytest.mark.parametrize("what", SPOILERS)
 def test_each_spoilt_image_is_one_problem_that_names_it(bids, what, suffix, level):
     path = image_path(bids, "ses-2", suffix)

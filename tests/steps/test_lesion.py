@@ -7,14 +7,18 @@ from dataclasses import replace
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from scipy.ndimage import zoom
 
 from mripipe.core.border import volume_interval_ml
 from mripipe.errors import InputError
 from mripipe.model.settings import LesionSettings
+from mripipe.model.stages import CoregisteredImage
+from mripipe.model.study import Session
 from mripipe.steps.lesion import segment_visit
 from mripipe.steps.lesion_in_time import segment_in_time
 from mripipe.steps.load import save_image
+from mripipe.steps.transforms import write_transform
 
 SETTINGS = LesionSettings()
 
@@ -51,7 +55,7 @@ def test_expert_mask_is_taken_as_it_is(side, request, tmp_path):
 
 @pytest.mark.usefixtures("coarse_template")
 def test_expert_mask_drawn_on_the_flair_lands_on_the_reference(right_visit, tmp_path):
-    flair = nib.load(right_visit.prepared.flair)
+    flair = nib.load(right_visit.prepared.beside("FLAIR").image)
     reference = nib.load(right_visit.prepared.preproc)
     # Where the true lesion lies in the FLAIR: every FLAIR voxel looked up on the T1w's grid.
     points = np.indices(flair.shape).reshape(3, -1)
@@ -114,16 +118,81 @@ def test_another_programs_map_that_is_not_there_is_asked_for(left_visit, tmp_pat
 
 @pytest.mark.usefixtures("coarse_template")
 def test_a_flair_of_next_to_nothing_of_the_brain_is_left_out(right_visit, tmp_path):
-    whole = nib.load(right_visit.prepared.flair)
+    whole = nib.load(right_visit.prepared.beside("FLAIR").image)
     data = np.asarray(whole.dataobj, np.float32)
     moved = whole.affine.copy()
     moved[2, 3] += 150.0
     few = save_image(tmp_path / "few.nii.gz", data, moved)
-    prepared = replace(right_visit.prepared, flair=few)
-    alone = replace(prepared, flair=None, flair_to_reference=None)
+    flair = right_visit.prepared.beside("FLAIR")
+    prepared = replace(right_visit.prepared, coregistered=(replace(flair, image=few),))
+    alone = replace(prepared, coregistered=())
     folders = [tmp_path / "few", tmp_path / "alone"]
     for folder in folders:
         folder.mkdir()
     found = segment_visit(prepared, settings=SETTINGS, folder=folders[0])
     bare = segment_visit(alone, settings=SETTINGS, folder=folders[1])
     np.testing.assert_array_equal(read(found.final_mask), read(bare.final_mask))
+    assert found.sequences == bare.sequences == ("T1w",)
+
+
+@pytest.mark.usefixtures("coarse_template")
+def test_an_expert_mask_needs_no_map_of_another_program(left_visit, tmp_path):
+    affine = nib.load(left_visit.prepared.preproc).affine
+    path = save_image(tmp_path / "e.nii.gz", left_visit.true["lesion"], affine, dtype=np.uint8)
+    prepared = with_mask(left_visit.prepared, path)
+    found = segment_visit(prepared, settings=LesionSettings(segmenter="external"), folder=tmp_path)
+    np.testing.assert_array_equal(read(found.final_mask) > 0, left_visit.true["lesion"])
+    assert found.source == "manual"
+    assert found.auto_ml == pytest.approx(left_visit.segmented.lesion_ml)
+
+
+def diffusion_of(visit, folder, acute):
+    """Give a visit an ADC map and a trace image on the reference's grid, the infarct as it is by its age."""
+    reference = nib.load(visit.prepared.preproc)
+    rng = np.random.default_rng(5)
+    shape = reference.shape
+    brain, lesion = visit.true["brain"], visit.true["lesion"]
+    fluid = visit.true["ventricle_left"] | visit.true["ventricle_right"]
+    adc = np.where(fluid, 3.0, np.where(lesion, 0.45 if acute else 1.6, 0.8))
+    trace = np.where(fluid, 40.0, np.where(lesion, 210.0 if acute else 90.0, 100.0))
+    adc = (adc + rng.normal(0, 0.05, shape)) * brain
+    trace = np.abs(trace + rng.normal(0, 5.0, shape)) * brain
+    here = write_transform(sitk.Transform(3, sitk.sitkIdentity), folder / "same.h5")
+    return tuple(
+        CoregisteredImage(name, save_image(folder / f"{name}.nii.gz", data, reference.affine), here)
+        for name, data in (("trace", trace), ("ADC", adc))
+    )
+
+
+def dice(found, truth):
+    mask = read(found.final_mask) > 0
+    return 2 * np.count_nonzero(mask & truth) / (mask.sum() + truth.sum())
+
+
+@pytest.mark.usefixtures("coarse_template")
+@pytest.mark.parametrize(("days", "acute"), [(5.0, True), (None, False), (60.0, False)])
+def test_adc_is_low_in_the_first_days_and_high_later(left_visit, tmp_path, days, acute):
+    images = diffusion_of(left_visit, tmp_path, acute)
+    prepared = replace(left_visit.prepared, coregistered=images)
+    when = Session("sub-001", "ses-a", days_from_onset=days)
+    found = segment_visit(prepared, masks=when, settings=SETTINGS, folder=tmp_path)
+    assert found.sequences == (("trace", "ADC") if acute else ("T1w", "ADC"))
+    assert found.acute == acute
+    assert found.side == "left"
+    assert dice(found, left_visit.true["lesion"]) > 0.85
+    if acute:
+        assert found.cavity_ml == 0.0
+        # It stays as diffusion shows it, whatever the later visits say.
+        both = (found, left_visit.segmented)
+        assert segment_in_time(found, both, left_visit.aligned, folder=tmp_path) is found
+
+
+@pytest.mark.usefixtures("coarse_template")
+def test_bright_with_the_adc_of_tissue_is_no_acute_infarct(left_visit, tmp_path):
+    trace, adc = diffusion_of(left_visit, tmp_path, acute=True)
+    data, affine = read(adc.image), nib.load(adc.image).affine
+    plain = save_image(tmp_path / "plain.nii.gz", np.where(left_visit.true["lesion"], 0.8, data), affine)
+    prepared = replace(left_visit.prepared, coregistered=(trace, replace(adc, image=plain)))
+    when = Session("sub-001", "ses-a", days_from_onset=5.0)
+    found = segment_visit(prepared, masks=when, settings=SETTINGS, folder=tmp_path)
+    assert (found.lesion_ml, found.side) == (0.0, "none")

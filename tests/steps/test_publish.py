@@ -10,18 +10,18 @@ import pytest
 from mripipe.errors import ProcessingError
 from mripipe.model.failure import Failure
 from mripipe.model.results import LesionVolumes, VisitResult
+from mripipe.model.stages import CoregisteredImage
 from mripipe.model.study import Problem, Scan, Session, Subject
 from mripipe.steps.publish import Origin, failed_visit, publish_subject, write_changed, write_dataset_files
 
 WHO = ("sub-1", "ses-a")
+BESIDE = {"FLAIR": ("flair", "flair_to_reference"), "ADC": ("adc", "adc_to_reference")}
 FIELDS = (
     "preproc",
     "brain_mask",
     "lesion_probability",
     "lesion_mask",
     "auto_mask",
-    "flair",
-    "flair_to_reference",
     "mni_image",
     "mni_lesion_mask",
     "mni_affine_image",
@@ -48,8 +48,8 @@ PUBLIC = (
 @pytest.fixture
 def folder(tmp_path):
     """Work folder with one file a field, each with its own content."""
-    for name in FIELDS:
-        ending = ".h5" if name in ("flair_to_reference", "to_mni", "from_mni") else ".nii.gz"
+    for name in (*FIELDS, *(name for names in BESIDE.values() for name in names)):
+        ending = ".h5" if name.endswith("_to_reference") or name in ("to_mni", "from_mni") else ".nii.gz"
         (tmp_path / f"{name}{ending}").write_text(name)
     return tmp_path
 
@@ -57,7 +57,12 @@ def folder(tmp_path):
 def visit(folder, **changes):
     files = {path.name.split(".")[0]: path for path in folder.iterdir() if path.name.split(".")[0] in FIELDS}
     volumes = LesionVolumes(*WHO, "ok", source="manual", lesion_ml=3.0)
-    return replace(VisitResult(*WHO, volumes, reference_suffix="T2w", **files), **changes)
+    beside = tuple(
+        CoregisteredImage(suffix, folder / f"{image}.nii.gz", folder / f"{way}.h5")
+        for suffix, (image, way) in BESIDE.items()
+    )
+    result = VisitResult(*WHO, volumes, reference_suffix="T2w", coregistered=beside, **files)
+    return replace(result, **changes)
 
 
 def subject(root, mask=None):
@@ -85,6 +90,14 @@ def test_every_file_gets_its_public_name_and_its_content(folder):
         path = getattr(result, name)
         assert path.read_text() == name
         assert path.is_relative_to(folder / "out")
+    for image in result.coregistered:
+        name, way = BESIDE[image.suffix]
+        assert (image.image.read_text(), image.to_reference.read_text()) == (name, way)
+    adc = result.coregistered[1]
+    assert (
+        adc.image.relative_to(folder / "out").as_posix().endswith("dwi/sub-1_ses-a_desc-preproc_ADC.nii.gz")
+    )
+    assert adc.to_reference.parent.name == "dwi"
     assert result.lesion_mask.name.endswith("desc-final_mask.nii.gz")
     assert files["label-L_desc-manual_mask.nii.gz"].read_text() == "lesion_mask"
     assert files["label-L_desc-auto_mask.nii.gz"].read_text() == "auto_mask"
@@ -93,7 +106,8 @@ def test_every_file_gets_its_public_name_and_its_content(folder):
 def test_a_sidecar_names_sources_and_digest_and_no_path_outside(folder):
     publish(folder, mask=folder / "masks" / "secret" / "m.nii.gz")
     sidecar = json.loads(published(folder)["desc-preproc_T2w.json"].read_text())
-    assert sidecar["Sources"] == ["bids:raw:sub-1/x_FLAIR.nii", "bids:raw:sub-1/x_T2w.nii", "m.nii.gz"]
+    scans = [f"bids:raw:sub-1/x_{suffix}.nii" for suffix in ("FLAIR", "T2w", "dwi")]
+    assert sidecar["Sources"] == [*scans, "m.nii.gz"]
     assert sidecar["SHA256"] == hashlib.sha256(b"preproc").hexdigest()
     assert sidecar["GeneratedBy"][0]["Name"] == "mripipe"
 
@@ -111,7 +125,7 @@ def test_what_is_no_longer_made_is_removed_and_nothing_else(folder):
     publish(folder)
     own = folder / "out" / "sub-1" / "ses-a" / "anat" / "notes.txt"
     own.write_text("a reader's own")
-    publish(folder, visit(folder, flair=None, flair_to_reference=None))
+    publish(folder, visit(folder, coregistered=()))
     assert "desc-preproc_FLAIR.nii.gz" not in published(folder)
     assert "desc-preproc_FLAIR.json" not in published(folder)
     assert "desc-preproc_T2w.nii.gz" in published(folder)

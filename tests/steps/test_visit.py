@@ -120,7 +120,7 @@ def test_territories_share_the_infarct(visit):
 
 
 def test_flair_is_laid_over_the_reference(right_visit):
-    transform = sitk.ReadTransform(str(right_visit.prepared.flair_to_reference))
+    transform = sitk.ReadTransform(str(right_visit.prepared.beside("FLAIR").to_reference))
     turn = np.array([-1.0, -1.0, 1.0])
     points = right_visit.native_mm
     moved = np.array([transform.TransformPoint(p) for p in (points * turn).tolist()]) * turn
@@ -129,5 +129,5 @@ def test_flair_is_laid_over_the_reference(right_visit):
 
 
 def test_a_visit_without_flair_has_none(left_visit):
-    assert left_visit.prepared.flair is None
-    assert left_visit.prepared.flair_to_reference is None
+    assert left_visit.prepared.coregistered == ()
+    assert left_visit.prepared.beside("FLAIR") is None
