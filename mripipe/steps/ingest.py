@@ -22,11 +22,17 @@ from mripipe.core.identity import Kind, Secrets, hide, make_secrets
 from mripipe.errors import InputError, ProcessingError, RequestError
 from mripipe.model.compliance import COLUMNS as COMPLIANCE_COLUMNS
 from mripipe.model.compliance import WATCHED, Comparison
-from mripipe.model.dicom import Finding, Series
+from mripipe.model.dicom import Finding, Level, Series
 from mripipe.model.protocol import Protocol
 from mripipe.model.study import REFERENCE_SUFFIXES
 from mripipe.steps.ingest_compliance import compliance
-from mripipe.steps.ingest_convert import Converted, convert_series, converter_version, find_dcm2niix
+from mripipe.steps.ingest_convert import (
+    Converted,
+    NoDirectionsError,
+    convert_series,
+    converter_version,
+    find_dcm2niix,
+)
 from mripipe.steps.ingest_files import find_files
 from mripipe.steps.ingest_headers import InputStudy, is_searched, read_headers
 from mripipe.steps.ingest_publish import SearchReport, publish_visit, search_content, search_files, stage
@@ -283,19 +289,18 @@ def _convert(run: _Run, visit: Visit, suffix: str) -> Converted | None:
     """Convert the series that may be a suffix; None unless exactly one is fit."""
     rule = next(rule for rule in run.protocol.rules if rule.suffix == suffix)
     fit: list[Converted] = []
-    failed: list[tuple[Series, str]] = []
+    failed: list[tuple[Series, Exception]] = []
     for number, series in enumerate(visit.candidates[suffix]):
         folder = run.staging / "converting" / f"{suffix}{number}"
         try:
             fit.append(convert_series(series, rule, folder, scanner=run.scanners.code(series.scanner)))
         except (InputError, ProcessingError) as error:
-            failed.append((series, str(error)))
+            failed.append((series, error))
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-    for series, reason in failed:
-        visit.say(
-            "warning" if fit else "error", "unfit", f"{reason}; not used as {suffix}", series.description
-        )
+    for series, failure in failed:
+        level: Level = "warning" if fit or isinstance(failure, NoDirectionsError) else "error"
+        visit.say(level, "unfit", f"{failure}; not used as {suffix}", series.description)
         visit.decide(series, suffix, "unfit", "unfit")
     if len(fit) > 1:
         refuse_several(visit, suffix, [one.series for one in fit])

@@ -50,6 +50,10 @@ KEPT_WORDS: Final = {
 _OTHER_IMAGES: Final = re.compile(r"_(ph|real|imaginary|ADC|TRACE|FA|ROI\d*)[a-z]?$")
 
 
+class NoDirectionsError(InputError):
+    """A diffusion series is a trace or b = 0 series: nothing is wrong with it, it is another thing."""
+
+
 @dataclass(frozen=True)
 class Converted:
     """A series as it is published."""
@@ -224,12 +228,14 @@ def _check_directions(
     """Refuse what is no diffusion series with directions, such as a trace."""
     volumes = shape[3] if len(shape) > 3 else 1
     if bval is None or bvec is None:
-        raise InputError(f"{series.label}: no b-values and directions in it (a trace or b = 0 series?)")
+        raise NoDirectionsError(
+            f"{series.label}: no b-values and directions in it (a trace or b = 0 series?)"
+        )
     if len(bval.split()) != volumes:
         raise InputError(f"{series.label}: {len(bval.split())} b-values for {volumes} volumes")
     found = n_directions(bval, bvec)
     if found < rule.directions_min:
-        raise InputError(
+        raise NoDirectionsError(
             f"{series.label}: {found} diffusion directions, expected at least {rule.directions_min} "
             "(a trace or b = 0 series?)"
         )
