@@ -9,7 +9,7 @@ set -euo pipefail
 system() {
     export DEBIAN_FRONTEND=noninteractive
     apt-get update -qq
-    apt-get install -y -qq --no-install-recommends python3 python3-venv ca-certificates dcm2niix
+    apt-get install -y -qq --no-install-recommends python3 python3-venv ca-certificates
     rm -rf /var/lib/apt/lists/*
 }
 

@@ -171,7 +171,7 @@ def scan(folder, name, shape, suffix):
 
 def test_the_request_grows_with_visits_processes_and_voxels(tmp_path):
     small = scan(tmp_path, "small", (20, 20, 20), "T1w")
-    large = scan(tmp_path, "large", (320, 250, 200), "T1w")  # twice a full-size image
+    large = scan(tmp_path, "large", (320, 300, 240), "T1w")  # twice a full-size image
     series = scan(tmp_path, "series", (10, 10, 10, 3), "dwi")
 
     def ask(*scans, visits=5, nprocs=2, with_diffusion=True):
