@@ -8,31 +8,31 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
-
-from nipype import Workflow
+from typing import TYPE_CHECKING, Any
 
 from mripipe import __version__
 from mripipe.bids.names import OutputPaths
 from mripipe.errors import InputError, RequestError
 from mripipe.interfaces.digests import code_digest, file_digest, library_versions
-from mripipe.interfaces.engine import Execution, describe_graph, plan_graph, prepare_graph, run_graph
+from mripipe.interfaces.execution import Execution
 from mripipe.interfaces.locks import locked
 from mripipe.interfaces.record import PlannedStep, StepRecord, step_code
-from mripipe.interfaces.step import result_of
-from mripipe.interfaces.stored import read_plan, write_plan
+from mripipe.interfaces.results import result_of
+from mripipe.interfaces.stored import read_plan, stored_state, write_plan
 from mripipe.model.diffusion import DiffusionResult
 from mripipe.model.failure import Failure
 from mripipe.model.results import SubjectResult, VisitResult
 from mripipe.model.settings import Settings
-from mripipe.model.study import Session, Study
-from mripipe.reports.subject import render_report
+from mripipe.model.study import Session, Study, Subject
 from mripipe.steps.provenance import write_provenance
 from mripipe.steps.publish import Origin, Trace, publish_subject, write_changed, write_dataset_files
 from mripipe.steps.tables import read_subject_results, write_subject_results, write_tables
 from mripipe.steps.tracts import tracts_without_diffusion
 
-from .subject import build_subject
+# The workflow engine, the report and the steps behind them are loaded where they are needed: a run that finds
+# everything done needs none of them.
+if TYPE_CHECKING:
+    from nipype import Workflow
 
 CHECK_STEP = "check"
 MEASURING = ("measure_visit", "measure_tracts")
@@ -61,6 +61,8 @@ def plan_participants(
     study: Study, out_dir: Path, *, work_dir: Path, settings: Settings, retry: bool = True
 ) -> tuple[PlannedStep, ...]:
     """Say what a run would do; writes and computes nothing. See `mripipe.interfaces.engine.plan_graph`."""
+    from mripipe.interfaces.engine import plan_graph
+
     logs = OutputPaths(out_dir.absolute()).logs
     for subject in study.subjects:
         read_plan(logs, subject.participant_id)
@@ -112,8 +114,11 @@ def _run_steps(
 ) -> tuple[tuple[PlannedStep, ...], tuple[StepRecord, ...]]:
     """Run what is not done, and keep what `status` has to know before and after."""
     logs = OutputPaths(out_dir).logs
-    for subject in study.subjects:
-        read_plan(logs, subject.participant_id)
+    found = _all_done(study, logs, work_dir, settings)
+    if found is not None and only is None:
+        return found
+    from mripipe.interfaces.engine import describe_graph, run_graph
+
     workflow = _build(study, out_dir, work_dir, settings, only)
     records = describe_graph(workflow) if workflow.list_node_names() else ()
 
@@ -128,6 +133,26 @@ def _run_steps(
     steps = run_graph(workflow, logs=logs, execution=execution, records=records)
     keep()
     return steps, records
+
+
+def _all_done(
+    study: Study, logs: Path, work_dir: Path, settings: Settings
+) -> tuple[tuple[PlannedStep, ...], tuple[StepRecord, ...]] | None:
+    """Return the steps of a run that has nothing to do, as the last one wrote them down; else None."""
+    steps: list[PlannedStep] = []
+    records: list[StepRecord] = []
+    fits = True
+    for subject in study.subjects:
+        # All are read, for the digests of their files.
+        plan = read_plan(logs, subject.participant_id)
+        if plan is None or (plan.settings, plan.work_dir) != (settings, work_dir) or not fits:
+            fits = False
+            continue
+        found = stored_state(plan, subject, logs, retry=True)
+        fits = found is not None and all(step.state == "done" for step in found)
+        steps += found or ()
+        records += plan.records
+    return (tuple(steps), tuple(records)) if fits else None
 
 
 def _traces(records: Sequence[StepRecord]) -> dict[Path, Trace]:
@@ -166,6 +191,20 @@ def report_again(study: Study, out_dir: Path, *, settings: Settings) -> RunOutco
     return RunOutcome(results, tuple(failures))
 
 
+def build_subject(subject: Subject, settings: Settings) -> Workflow:
+    """Return `mripipe.workflows.subject.build_subject`'s workflow."""
+    from .subject import build_subject as build
+
+    return build(subject, settings)
+
+
+def render_report(result: SubjectResult, *, settings: Mapping[str, str], versions: Mapping[str, str]) -> str:
+    """Return `mripipe.reports.subject.render_report`'s page."""
+    from mripipe.reports.subject import render_report as render
+
+    return render(result, settings=settings, versions=versions)
+
+
 def make_folder(path: Path) -> Path:
     """Make a folder; RequestError where that is impossible."""
     try:
@@ -188,6 +227,10 @@ def _tables_locked(out_dir: Path) -> contextlib.AbstractContextManager[None]:
 def _build(
     study: Study, out_dir: Path, work_dir: Path, settings: Settings, only: str | None = None
 ) -> Workflow:
+    from nipype import Workflow
+
+    from mripipe.interfaces.engine import prepare_graph
+
     whole = Workflow(name="participants")
     graphs = [build_subject(subject, settings) for subject in study.subjects]
     if only is not None:

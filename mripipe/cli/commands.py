@@ -18,7 +18,7 @@ from mripipe.model.settings import Settings, read_settings, settings_from_tables
 from mripipe.model.study import Study
 
 if TYPE_CHECKING:
-    from mripipe.interfaces.engine import Execution
+    from mripipe.interfaces.execution import Execution
     from mripipe.workflows.run import RunOutcome
 
 QUICK: dict[str, Any] = {"t1w_mm": 1.5, "flair_mm": (1.5, 1.5, 4.0), "with_dwi": False}
@@ -59,7 +59,7 @@ def run(given: Namespace) -> bool:
 
 def demo(given: Namespace) -> bool:
     """``mripipe demo``: make the synthetic trial and run it."""
-    from mripipe.interfaces.engine import Execution
+    from mripipe.interfaces.execution import Execution
     from mripipe.workflows.run import make_folder, run_participants
 
     bids_dir = _make_trial(make_folder(given.out_dir.absolute()), given.patients, given.full_size)
@@ -149,7 +149,7 @@ def settings_of(given: Namespace) -> Settings:
 
 
 def _execution(given: Namespace) -> Execution:
-    from mripipe.interfaces.engine import Execution
+    from mripipe.interfaces.execution import Execution
 
     plugin: str = given.plugin
     arguments: dict[str, Any] = {}

@@ -27,7 +27,7 @@ def check_again(given: Namespace, study: Study) -> bool:
         The participant was never run, the visit is not one of its, or there is nothing to compare with.
 
     """
-    from mripipe.interfaces.engine import Execution
+    from mripipe.interfaces.execution import Execution
     from mripipe.workflows.run import run_participants
 
     out_dir = given.out_dir.absolute()

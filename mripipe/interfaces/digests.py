@@ -104,6 +104,11 @@ def code_parts(*references: str) -> Mapping[str, str]:
     return parts
 
 
+def module_digests(module: str, *, within: tuple[str, ...]) -> dict[str, str]:
+    """Return the digest of a module and of each that it imports whose name starts in one of some ways."""
+    return {name: str(file_digest(_file_of(name))) for name in _closure([module], within)}
+
+
 @cache
 def code_digest(*references: str) -> str:
     """Return one digest for all `code_parts`."""
@@ -123,8 +128,8 @@ def library_versions() -> Mapping[str, str]:
     return found
 
 
-def _closure(start: Iterable[str]) -> list[str]:
-    """Return the modules and all that they import of this package, sorted."""
+def _closure(start: Iterable[str], within: tuple[str, ...] = (f"{PACKAGE}.",)) -> list[str]:
+    """Return the modules and all that they import whose names start in one of some ways, sorted."""
     found: set[str] = set()
     ahead = list(start)
     while ahead:
@@ -132,8 +137,8 @@ def _closure(start: Iterable[str]) -> list[str]:
         if name in found:
             continue
         found.add(name)
-        ahead += [other for other in _imported(name) if other.startswith(f"{PACKAGE}.")]
-        if name.startswith(f"{PACKAGE}.") and name.count(".") > 1:
+        ahead += [other for other in _imported(name) if other.startswith(within)]
+        if name.startswith(within) and name.count(".") > 1:
             ahead.append(name.rpartition(".")[0])
     return sorted(found)
 

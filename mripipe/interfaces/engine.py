@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,28 +15,13 @@ from mripipe.errors import RequestError
 
 from . import step as step_module
 from .cluster import guarded_plugin
+from .execution import Execution
 from .plan import PlanPlugin
 from .pool import StepPoolPlugin
 from .progress import Progress, StopAtFirstFailure
 from .record import CODE, PlannedStep, StepRecord, evaluate, write_code_parts
 
 POLL_SECONDS = 0.1
-
-
-@dataclass(frozen=True)
-class Execution:
-    """How the steps are run."""
-
-    plugin: str = "multiproc"
-    """``multiproc``, ``linear`` or the name of another nipype plugin, in any case."""
-    nprocs: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
-    """Steps at the same time."""
-    mem_gb: float | None = None
-    """Memory that all steps together may take; None for nine tenths of the machine's."""
-    plugin_args: tuple[tuple[str, Any], ...] = ()
-    """Further arguments of the nipype plugin."""
-    stop_on_first_crash: bool = False
-    """Whether the first failed step ends the run."""
 
 
 def prepare_graph(workflow: Workflow, *, work_dir: Path, logs: Path) -> None:

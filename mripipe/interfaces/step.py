@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import importlib
 import json
 import os
 import traceback
@@ -29,6 +28,7 @@ from mripipe.model.failure import Failure
 from .codec import decode, encode, paths_in
 from .digests import file_digest
 from .record import RESULT_NAME, step_code, write_made_from
+from .results import load_function, read_result
 from .steplog import USAGE_NAME
 from .usage import measured
 
@@ -263,31 +263,11 @@ def step_node(
     return Node(interface, name=name, mem_gb=STEP_MEMORY_GB)
 
 
-def result_of(function: str, path: Path) -> Any:
-    """Read the ``result.json`` of a step given as ``module:name``: what it returned, or a Failure."""
-    return read_result(path, get_type_hints(load_function(function))["return"])
-
-
-def read_result(path: Path, hint: Any) -> Any:
-    """Read a ``result.json``: an instance of the annotation, or a Failure."""
-    document = json.loads(path.read_text(encoding="utf-8"))
-    if "failure" in document:
-        return decode(document["failure"], Failure)
-    return decode(document["result"], hint)
-
-
 def write_json(path: Path, document: object) -> None:
     """Write JSON under a temporary name and rename it: a file that exists is whole."""
     partial = path.with_name(f".{path.name}.partial")
     partial.write_text(json.dumps(document, sort_keys=True), encoding="utf-8")
     partial.replace(path)
-
-
-def load_function(reference: str) -> Callable[..., Any]:
-    """Import a function from ``module:name``."""
-    module, _, name = reference.partition(":")
-    function: Callable[..., Any] = getattr(importlib.import_module(module), name)
-    return function
 
 
 def _rebuild(

@@ -13,7 +13,7 @@ from mripipe.model.settings import Settings, settings_from_tables
 from mripipe.model.study import Subject
 
 from .codec import encode
-from .digests import code_parts, known_digests, recall_digests
+from .digests import known_digests, module_digests, recall_digests
 from .record import CODE, PlannedStep, StepRecord, evaluate, step_records_from_json, step_records_to_json
 
 WIRING = ("mripipe.workflows.", "mripipe.model.study", "mripipe.model.settings", "mripipe.interfaces.codec")
@@ -47,12 +47,8 @@ def shape_of(subject: Subject) -> str:
 
 def wiring_digest(builder: str) -> str:
     """Digest what a builder, as ``module:name``, makes a workflow with, not what its steps run."""
-    parts = {
-        name: digest
-        for name, digest in code_parts(builder).items()
-        if name.startswith(WIRING) or name == builder.partition(":")[0]
-    }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    modules = module_digests(builder.partition(":")[0], within=WIRING)
+    return hashlib.sha256(json.dumps(modules, sort_keys=True).encode()).hexdigest()
 
 
 def write_plan(
@@ -105,11 +101,13 @@ def read_plan(logs: Path, participant: str) -> StoredPlan | None:
     return plan
 
 
-def stored_state(plan: StoredPlan, subject: Subject, logs: Path) -> tuple[PlannedStep, ...] | None:
+def stored_state(
+    plan: StoredPlan, subject: Subject, logs: Path, *, retry: bool = False
+) -> tuple[PlannedStep, ...] | None:
     """Say of each step whether it is done; None where steps or wiring may be others than they were."""
     if plan.shape != shape_of(subject) or plan.builder_code != wiring_digest(plan.builder):
         return None
-    return evaluate(plan.records, retry=False, code_dir=logs / CODE)
+    return evaluate(plan.records, retry=retry, code_dir=logs / CODE)
 
 
 def plan_file(logs: Path, participant: str) -> Path:

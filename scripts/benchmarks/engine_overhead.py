@@ -25,7 +25,7 @@ from nipype.pipeline.engine.utils import topological_sort
 from mripipe.bids.reader import read_study
 from mripipe.interfaces.codec import decode
 from mripipe.interfaces.engine import Execution, run_graph
-from mripipe.interfaces.step import load_function
+from mripipe.interfaces.results import load_function
 from mripipe.model.settings import Settings, settings_from_tables
 from mripipe.model.study import Subject
 from mripipe.steps.phantom_study import write_trial

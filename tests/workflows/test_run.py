@@ -65,6 +65,16 @@ def test_a_second_run_touches_nothing(trial):
     assert all(subject.report is not None for subject in outcome.subjects)
 
 
+def test_a_run_with_nothing_to_do_does_not_need_the_engine(trial, monkeypatch):
+    run(trial)
+
+    def build(*_):
+        pytest.fail("a graph was built")
+
+    monkeypatch.setattr("toytrial.build_subject.__code__", build.__code__)
+    assert run(trial).failures == ()
+
+
 def test_a_corrected_day_changes_the_tables_and_redoes_no_step(trial):
     run(trial)
     trial.called()
