@@ -5,24 +5,30 @@ from __future__ import annotations
 import os
 import sys
 from argparse import Namespace
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mripipe.bids.reader import read_study
-from mripipe.errors import InputError, ProcessingError, RequestError
+from mripipe.errors import ProcessingError, RequestError
 from mripipe.model.batch import Batch, Outcome, Task
-from mripipe.model.results import SubjectResult
 from mripipe.model.site import Site, find_site, read_site
 from mripipe.steps.batch_outcome import death_of, outcome_of
 from mripipe.steps.batch_queue import Queue, ask_accounting
-from mripipe.steps.batch_record import batch_folder, last_line, read_batches, read_group, read_tasks, task_log
-from mripipe.steps.tables import read_results
+from mripipe.steps.batch_record import (
+    batch_folder,
+    last_line,
+    read_batches,
+    read_group,
+    read_published,
+    read_tasks,
+    task_log,
+)
 
 from .batch_submit import Wish, make_batch, submit_batch
 from .batch_wait import follow, jobs_of, look, run_here
 from .commands import check_folders, note_run, settings_of
+from .state import study_state
 
 STATE_WIDTH = 8
 
@@ -139,22 +145,15 @@ def _standing(out_dir: Path, batch: Batch, queue: Queue | None) -> _Standing:
 
 def _undone(wish: Wish) -> list[str]:
     """Return the participants of whom a step, or the published result, is missing."""
-    from mripipe.workflows.run import plan_participants
-
     work_dir = (wish.given.work_dir or wish.out_dir / "work").absolute()
-    steps = plan_participants(wish.study, wish.out_dir, work_dir=work_dir, settings=wish.settings)
-    undone = {step.participant_id for step in steps if step.state != "done"}
-    reported = {who for who, result in _results(wish.out_dir).items() if result.report is not None}
-    everyone = [subject.participant_id for subject in wish.study.subjects]
-    return [who for who in everyone if who in undone or who not in reported]
-
-
-def _results(out_dir: Path) -> dict[str, SubjectResult]:
-    try:
-        return {result.participant_id: result for result in read_results(out_dir)}
-    except InputError:
-        # Whoever's results cannot be read is run again, which writes them anew.
-        return {}
+    states = study_state(wish.study, wish.out_dir, work_dir=work_dir, settings=wish.settings)
+    return [
+        who
+        for who, steps in states.items()
+        if steps is None
+        or any(step.state != "done" for step in steps)
+        or read_published(wish.out_dir, who) is None
+    ]
 
 
 def _conclude(wish: Wish, seen: Queue, *, waited: bool = True) -> bool:
@@ -184,16 +183,14 @@ def _conclude(wish: Wish, seen: Queue, *, waited: bool = True) -> bool:
 
 def _outcomes(wish: Wish, standings: Sequence[_Standing]) -> list[Outcome]:
     undone = set(_undone(wish))
-    errors: dict[str, list[str]] = defaultdict(list)
-    for who, result in _results(wish.out_dir).items():
-        errors[who] = [visit.error for visit in result.visits if visit.error is not None]
     last = {who: one for one in standings for who in one.tasks}
     found = []
     for who in (subject.participant_id for subject in wish.study.subjects):
         one = last.get(who)
         task, made = (one.tasks[who], one.batch) if one is not None else (None, None)
         said = last_line(task_log(wish.out_dir, made, who)) if made is not None else ""
-        found.append(outcome_of(who, task, batch=made, done=who not in undone, errors=errors[who], said=said))
+        errors = read_published(wish.out_dir, who) or ()
+        found.append(outcome_of(who, task, batch=made, done=who not in undone, errors=errors, said=said))
     return found
 
 

@@ -76,6 +76,20 @@ def read_group(out_dir: Path, batch: Batch, queue: Queue | None) -> Task:
     return _task(batch_folder(out_dir, batch.number) / GROUP, batch.group, None, queue, {})
 
 
+def read_published(out_dir: Path, who: str) -> tuple[str, ...] | None:
+    """Return why visits of a participant have no result; None where nothing whole was published.
+
+    Of the stored results only what is asked for is read: there may be thousands.
+    """
+    try:
+        stored = json.loads(OutputPaths(out_dir).results(who).read_text(encoding="utf-8"))
+        whole = stored["report"] is not None
+        errors = tuple(str(visit["error"]) for visit in stored["visits"] if visit["error"] is not None)
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    return errors if whole else None
+
+
 def task_log(out_dir: Path, batch: Batch, who: str) -> Path:
     """Return the log of a participant's task."""
     for number, array in enumerate(batch.arrays, start=1):

@@ -13,6 +13,7 @@ import pytest
 
 from mripipe.errors import InputError, ProcessingError, RequestError
 from mripipe.model.batch import Array, Batch, Request, Task
+from mripipe.model.results import LesionVolumes, SubjectResult, VisitResult
 from mripipe.model.site import Site
 from mripipe.model.study import Problem, Scan, Session, Subject
 from mripipe.steps.batch_outcome import outcome_of, progress_line
@@ -22,12 +23,14 @@ from mripipe.steps.batch_record import (
     last_line,
     read_batches,
     read_group,
+    read_published,
     read_tasks,
     task_log,
     write_batch,
 )
 from mripipe.steps.batch_request import largest_request, request_for
 from mripipe.steps.batch_script import Programs, check_folder, group_script, participants_script, start_words
+from mripipe.steps.tables import write_subject_results
 
 REQUEST = Request(cpus=2, memory_mb=5000, minutes=90)
 PROGRAMS = Programs(participant=("echo", "one"), summary=("echo", "who is missing"), group=("echo", "group"))
@@ -363,6 +366,21 @@ def test_the_progress_line_counts_and_says_why_some_wait():
     assert progress_line(tasks, Task("waiting", "PENDING", "Dependency")) == (
         "1 done, 1 failed, 1 killed, 1 running, 2 waiting of 6 (Nodes are drained); group stage waiting"
     )
+
+
+def test_what_was_published_of_a_participant(tmp_path):
+    def result(session, error=None):
+        return VisitResult("sub-1", session, LesionVolumes("sub-1", session, "failed"), error=error)
+
+    visits = (result("ses-a"), result("ses-b", "b.nii: torn"))
+    assert read_published(tmp_path, "sub-1") is None
+    path = write_subject_results(tmp_path, SubjectResult("sub-1", visits, report=tmp_path / "sub-1.html"))
+    assert read_published(tmp_path, "sub-1") == ("b.nii: torn",)
+    # Without its report it is not whole.
+    write_subject_results(tmp_path, SubjectResult("sub-1", visits))
+    assert read_published(tmp_path, "sub-1") is None
+    path.write_text("{")
+    assert read_published(tmp_path, "sub-1") is None
 
 
 def test_the_last_line_of_a_log(tmp_path):
