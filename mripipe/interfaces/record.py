@@ -149,8 +149,10 @@ def _state(
         return "stale", why
     if undone:
         return "stale", f"{undone[0].step} comes first"
+    if set(made[0]["upstream"]) != {field for field, _ in record.upstream}:
+        return "stale", f"it takes {len(record.upstream)} results now, not {len(made[0]['upstream'])}"
     for field, source in record.upstream:
-        if made[0]["upstream"].get(field) != contents.get(source):
+        if made[0]["upstream"][field] != contents.get(source):
             return "stale", f"the result of an earlier step has changed ({field})"
     return "done", ""
 

@@ -57,6 +57,15 @@ def test_inputs_that_came_or_went_are_named(done):
     ]
 
 
+def test_a_visit_less_or_more_redoes_what_joins_them(done):
+    done.sessions = ("ses-a",)
+    assert done.plan()["ses-a_segment"] == ("done", "")
+    assert done.plan()["align"] == ("stale", "it takes 1 results now, not 2")
+    assert done.run()["align"] == "done"
+    done.sessions = ("ses-a", "ses-b")
+    assert done.plan()["align"] == ("stale", "it takes 2 results now, not 1")
+
+
 def test_a_damaged_result_is_named_and_made_again(done):
     image = done.root / "work" / "sub-1" / "ses-a_prepare" / "image.txt"
     before = image.read_text()
