@@ -228,7 +228,8 @@ def process_session(
         folder = Path(name)
         images = {"T1w": t1w, "T2w": t2w, "FLAIR": flair, "trace": trace, "ADC": adc}
         series = None if dwi is None else _series(dwi)
-        session = _session(folder, images, lesion_mask, series, days_from_onset)
+        used = None if chosen.diffusion.skip else series
+        session = _session(folder, images, lesion_mask, used, days_from_onset)
         segmented = segment_visit(
             prepare_visit(session, lesion_mask=session.lesion_mask, folder=folder),
             settings=chosen.lesion,
@@ -296,7 +297,7 @@ def process_subject(
 
     """
     # nipype takes a second to load, which the other functions do without.
-    from mripipe.interfaces.engine import Execution
+    from mripipe.interfaces.execution import Execution
     from mripipe.workflows.run import run_participants
 
     target = Path(out_dir)

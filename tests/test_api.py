@@ -137,7 +137,9 @@ def steps(monkeypatch):
         return folder / f"{name}.nii.gz"
 
     def prepare(session, *, lesion_mask=None, folder):
-        seen["scans"] = {scan.suffix: nib.load(scan.path).get_fdata() for scan in session.scans}
+        scans = [scan for scan in session.scans if scan.suffix != "dwi"]
+        seen["scans"] = {scan.suffix: nib.load(scan.path).get_fdata() for scan in scans}
+        seen["days"], seen["series"] = session.days_from_onset, session.scan("dwi")
         seen["mask"] = session.lesion_mask
         image, brain = save(folder, "preproc", 2), save(folder, "brain", 3)
         suffix = session.reference.suffix
@@ -235,7 +237,7 @@ def test_a_session_with_diffusion(steps, diffusion):
     (scan,) = diffusion["session"].scans
     assert (scan.suffix, scan.path, scan.sidecar) == ("dwi", diffusion["path"], None)
     assert (scan.bval.name, scan.bvec.name) == ("sub_dwi.bval", "sub_dwi.bvec")
-    assert set(steps["scans"]) == {"T1w"}
+    assert (set(steps["scans"]), steps["series"]) == ({"T1w"}, scan)
     assert (diffusion["settings"], diffusion["fitted"]) == (settings.diffusion, "fitted")
     assert diffusion["normalised"].final_mask.name == "lesion.nii.gz"
     maps = found.diffusion
@@ -252,6 +254,7 @@ def test_a_session_without_diffusion(steps, diffusion):
     skip = Settings(diffusion=DiffusionSettings(skip=True))
     assert mripipe.process_session(t1w, dwi=diffusion["path"], settings=skip).diffusion is None
     assert "session" not in diffusion
+    assert steps["series"] is None
 
 
 def test_a_series_without_its_gradients_is_refused_before_the_work(steps, diffusion):
@@ -270,6 +273,15 @@ def test_a_session_without_t1w(steps):
     t2w, flair = (picture(np.full((9, 9, 9), value, np.int16)) for value in (1, 2))
     assert mripipe.process_session(t2w=t2w, flair=flair).reference_suffix == "T2w"
     assert mripipe.process_session(flair=flair).reference_suffix == "FLAIR"
+
+
+def test_acute_images_reach_the_search_for_the_infarct(steps):
+    t1w, trace, adc = (picture(np.full((9, 9, 9), value, np.int16)) for value in (1, 2, 3))
+    mripipe.segment_lesion(t1w, trace=trace, adc=adc, days_from_onset=3)
+    assert {name: data.flat[0] for name, data in steps["scans"].items()} == {"T1w": 1, "trace": 2, "ADC": 3}
+    assert steps["days"] == 3
+    with pytest.raises(RequestError, match="a T1w, T2w or FLAIR is needed"):
+        mripipe.segment_lesion(trace=trace, adc=adc)
 
 
 def test_segmenting_gives_the_infarct_with_an_interval(steps):

@@ -21,7 +21,7 @@ def build_subject(subject: Subject, settings: Settings) -> Workflow:
     sessions = [session for session in subject.sessions if session.can_run]
     segmented = []
     for session in sessions:
-        prepared = add_anatomy(workflow, session)
+        prepared = add_anatomy(workflow, session, diffusion=not settings.diffusion.skip)
         segmented.append(add_lesion(workflow, session, prepared, settings.lesion))
     if not segmented:
         return workflow

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from mripipe.errors import RequestError
 from mripipe.model.study import Problem
@@ -35,6 +35,7 @@ def find_masks(
     session_ids: Sequence[str],
     *,
     endings: Sequence[str] = MASK_ENDINGS,
+    required: bool = True,
 ) -> tuple[dict[str, Path], tuple[Problem, ...]]:
     """Find one participant's expert lesion masks, or other programs' lesion probabilities.
 
@@ -51,11 +52,13 @@ def find_masks(
         The visits there are.
     endings : sequence of str
         `MASK_ENDINGS` or `PROBABILITY_ENDINGS`.
+    required : bool
+        Whether a visit cannot run without one of two.
 
     Returns
     -------
     tuple
-        ``ses-...`` to mask, and problems: an error for a visit with two masks, which then has none.
+        ``ses-...`` to mask, and problems: of a visit with two, which then has none, an error or a warning.
 
     """
     pattern = re.compile(rf"{_START}({'|'.join(endings)})\.nii(\.gz)?")
@@ -75,8 +78,9 @@ def find_masks(
             problems.append(Problem("warning", text, participant_id, session_id, paths[0]))
         elif len(chosen) > 1:
             names = " and ".join(f"{path.parent.name}/{path.name}" for path in chosen)
-            text = f"{participant_id} {session_id}: {len(chosen)} lesion masks, {names}; leave one"
-            problems.append(Problem("error", text, participant_id, session_id, chosen[0]))
+            text = f"{participant_id} {session_id}: {len(chosen)} lesion masks or maps, {names}; leave one"
+            level: Literal["error", "warning"] = "error" if required else "warning"
+            problems.append(Problem(level, text, participant_id, session_id, chosen[0]))
         else:
             masks[session_id] = chosen[0]
             problems += [

@@ -127,7 +127,9 @@ def _read_subject(
         problems.append(Problem("warning", text, participant_id, path=folder / "anat"))
     timeline = read_timeline(folder, participant_id, dates or ClinicalDates())
     masks, mask_problems = find_masks(masks_in, participant_id, session_ids)
-    maps, map_problems = find_masks(masks_in, participant_id, session_ids, endings=PROBABILITY_ENDINGS)
+    maps, map_problems = find_masks(
+        masks_in, participant_id, session_ids, endings=PROBABILITY_ENDINGS, required=False
+    )
     days = {ses: timeline.days.get(ses, Days()) for ses in session_ids}
     ordered, order_problems = order_sessions(participant_id, days)
     problems += [*timeline.problems, *mask_problems, *map_problems, *order_problems]

@@ -53,6 +53,16 @@ class LesionVolumes:
     """What the program found by itself, where an expert mask was used."""
     auto_dice: float | None = None
     """Overlap of the two."""
+    sequences: str | None = None
+    """What the infarct was found in, ``T1w+FLAIR``; the reference image alone where an expert drew it."""
+    surface_cm2: float | None = None
+    """Surface of the lesion, native grid."""
+    change_ml: float | None = None
+    """Since the first visit measured alike; None at that visit."""
+    change_mdc_ml: float | None = None
+    """Smallest change that is told from none."""
+    change: Literal["detected", "not_detected"] | None = None
+    """Whether the change is larger than that."""
 
 
 @dataclass(frozen=True)
@@ -104,8 +114,6 @@ class VisitResult:
     """What the program found by itself (``desc-auto``), native reference grid."""
     coregistered: tuple[CoregisteredImage, ...] = ()
     """The visit's other sequences, each on its own grid with its way to the reference image."""
-    sequences: tuple[str, ...] = ()
-    """What the infarct was found in, the reference image first; empty where it was given."""
     mni_image: Path | None = None
     mni_lesion_mask: Path | None = None
     to_mni: Path | None = None

@@ -80,11 +80,11 @@ class SegmentedVisit:
     """What each voxel says of an infarct by itself, on the symmetric grid; None from another program."""
     native_log_odds: Path | None
     """The same on the native reference grid."""
+    warnings: tuple[str, ...] = ()
     sequences: tuple[str, ...] = ()
     """What the program found it in, the reference image first."""
     acute: bool = False
     """Whether it was looked for as an infarct of the first days, in diffusion alone."""
-    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -101,7 +101,7 @@ def render_report(result: SubjectResult, *, settings: Mapping[str, str], version
             measured=any(point.volume_ml is not None for point in points),
             growth=Markup(growth_plot(points)) if points else "",
             by_days=uses_days(points),
-            sequences=sorted({v.reference_suffix for v in result.visits if v.reference_suffix}),
+            sequences=sorted({v.volumes.sequences or v.reference_suffix or "" for v in result.visits} - {""}),
             sources=sorted({v.volumes.source for v in result.visits if v.volumes.source}),
             settings=settings,
             versions=versions,

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mripipe.atlases.template import load_template
 from mripipe.atlases.territories import MCA_LABELS, TERRITORY_LABELS, load_territories
+from mripipe.core.border import surface_area_mm2
 from mripipe.core.grid import Volume
 from mripipe.core.itk import LPS
 from mripipe.core.tissue import fit_tissues
@@ -56,7 +57,6 @@ def measure_visit(normalised: NormalisedVisit, *, folder: Path) -> VisitResult:
         lesion_mask=segmented.final_mask,
         auto_mask=segmented.auto_mask,
         coregistered=prepared.coregistered,
-        sequences=segmented.sequences,
         mni_image=normalised.mni_image,
         mni_lesion_mask=normalised.mni_lesion_mask,
         to_mni=normalised.to_mni,
@@ -108,6 +108,7 @@ def _volumes(normalised: NormalisedVisit) -> tuple[LesionVolumes, tuple[Territor
         brain_ml=lesion_volume_ml(brain, image.affine),
         ventricle_ipsi_ml=ipsi,
         ventricle_contra_ml=contra,
+        sequences="+".join(segmented.sequences) or prepared.reference_suffix,
     )
     if not mask.any():
         return volumes, ()
@@ -130,6 +131,7 @@ def _volumes(normalised: NormalisedVisit) -> tuple[LesionVolumes, tuple[Territor
         gliosis_ml=lesion_ml - segmented.cavity_ml,
         auto_ml=segmented.auto_ml if segmented.source == "manual" else None,
         auto_dice=segmented.auto_dice,
+        surface_cm2=surface_area_mm2(mask, image.affine) / 100.0,
     )
     return measured, _territories(inside_ml, mni_mask)
 

@@ -20,6 +20,7 @@ from mripipe.model.failure import Failure
 from mripipe.model.results import LesionVolumes, Status, SubjectResult, VisitResult
 from mripipe.model.stages import CoregisteredImage
 from mripipe.model.study import DIFFUSION_MAPS, Session, Subject
+from mripipe.steps.change import with_changes
 from mripipe.steps.provenance import write_participant_provenance
 
 GENERATED_BY = [{"Name": "mripipe", "Version": __version__}]
@@ -127,7 +128,7 @@ def publish_subject(
         template = earlier.template
     _remove_leftovers(paths, subject.participant_id, written, {visit.session_id for visit in kept})
     write_participant_provenance(out_dir, subject.participant_id, written)
-    return SubjectResult(subject.participant_id, _in_time_order([*kept, *results]), template)
+    return SubjectResult(subject.participant_id, with_changes(_in_time_order([*kept, *results])), template)
 
 
 def failed_visit(session: Session, failure: Failure) -> VisitResult:

@@ -42,7 +42,15 @@ STATUS_LEVELS: Final = {
     "failed": "the visit could not be processed; the report says why",
 }
 
-_DECIMALS: Final = {"_ml": 3, "_ml_lower": 3, "_ml_upper": 3, "_fraction": 4, "_percent": 2, "_dice": 4}
+_DECIMALS: Final = {
+    "_cm2": 2,
+    "_ml": 3,
+    "_ml_lower": 3,
+    "_ml_upper": 3,
+    "_fraction": 4,
+    "_percent": 2,
+    "_dice": 4,
+}
 
 _VOLUME_COLUMNS: Final[dict[str, dict[str, Any]]] = {
     "participant_id": {"Description": "Coded identity"},
@@ -76,6 +84,17 @@ _VOLUME_COLUMNS: Final[dict[str, dict[str, Any]]] = {
     "gliosis_ml": {"Description": "Lesion without its cavity", "Units": "mL"},
     "auto_ml": {"Description": "Found by the program where an expert mask is used", "Units": "mL"},
     "auto_dice": {"Description": "Dice overlap of that with the expert mask"},
+    "sequences": {"Description": "Sequences that the lesion was found in, the reference image first"},
+    "surface_cm2": {"Description": "Surface of the lesion, native grid", "Units": "cm^2"},
+    "change_ml": {"Description": "Change since the first visit measured alike", "Units": "mL"},
+    "change_mdc_ml": {"Description": "Minimal detectable change between these two", "Units": "mL"},
+    "change": {
+        "Description": "Whether the change is told from none",
+        "Levels": {
+            "detected": "larger than the minimal detectable change",
+            "not_detected": "an unchanged brain scanned twice may show as much",
+        },
+    },
 }
 
 _MEASURES: Final = (
@@ -89,6 +108,9 @@ _MEASURES: Final = (
     ("lesion_components", "brain", "lesion", "n_components", "count"),
     ("lesion_cavity_volume", "brain", "lesion", "cavity_ml", "mL"),
     ("lesion_gliosis_volume", "brain", "lesion", "gliosis_ml", "mL"),
+    ("lesion_surface", "brain", "lesion", "surface_cm2", "cm^2"),
+    ("lesion_change", "brain", "lesion", "change_ml", "mL"),
+    ("lesion_change_minimal_detectable", "brain", "lesion", "change_mdc_ml", "mL"),
     ("brain_volume", "brain", "both", "brain_ml", "mL"),
     ("ventricle_volume", "lateral_ventricle", "ipsilesional", "ventricle_ipsi_ml", "mL"),
     ("ventricle_volume", "lateral_ventricle", "contralesional", "ventricle_contra_ml", "mL"),
@@ -133,6 +155,9 @@ _MEASUREMENT_COLUMNS: Final[dict[str, dict[str, Any]]] = {
             "lesion_components": "number of 26-connected pieces of the lesion",
             "lesion_cavity_volume": "part of the lesion that is filled with fluid",
             "lesion_gliosis_volume": "lesion without its cavity",
+            "lesion_surface": "surface of the lesion, native grid",
+            "lesion_change": "change of the lesion's volume since the first visit measured alike",
+            "lesion_change_minimal_detectable": "smallest such change that is told from none",
             "brain_volume": "volume of the brain, ventricles and lesion included",
             "ventricle_volume": "volume of one lateral ventricle, native grid",
             "territory_lesion_volume": "volume of the lesion inside one side's territory, native grid",
@@ -169,6 +194,7 @@ _MEASUREMENT_COLUMNS: Final[dict[str, dict[str, Any]]] = {
         "Levels": {
             "mL": "mL",
             "%": "%",
+            "cm^2": "cm^2",
             "1": "share or ratio",
             "count": "count",
             "1e-3 mm2/s": "10^-3 mm^2/s",
@@ -361,7 +387,8 @@ def _cell(name: str, value: object) -> str:
         if name.startswith("days_"):
             # Adding 0.0 makes a rounded -0.0 a plain 0.
             return f"{round(float(value), 1) + 0.0:.1f}".removesuffix(".0")
-        return f"{value:.{next(n for end, n in _DECIMALS.items() if name.endswith(end))}f}"
+        decimals = next(n for end, n in _DECIMALS.items() if name.endswith(end))
+        return f"{round(float(value), decimals) + 0.0:.{decimals}f}"
     return re.sub(r"\s+", " ", str(value))
 
 

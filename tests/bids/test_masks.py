@@ -62,6 +62,16 @@ def test_probabilities_of_other_programs_are_found_apart_from_masks(tmp_path, pu
     assert find_masks([tmp_path], "sub-1", SESSIONS, endings=PROBABILITY_ENDINGS) == ({"ses-a": path}, ())
 
 
+def test_two_maps_of_a_visit_stop_only_who_asks_for_them(tmp_path, put):
+    for folder in ("one", "two"):
+        put(f"{folder}/sub-1/ses-a/sub-1_ses-a_label-L_probseg.nii.gz")
+    folders = [tmp_path / "one", tmp_path / "two"]
+    maps, (problem,) = find_masks(folders, "sub-1", SESSIONS, endings=PROBABILITY_ENDINGS, required=False)
+    assert maps == {}
+    assert problem.level == "warning"
+    assert "2 lesion masks or maps" in problem.message
+
+
 def test_two_masks_of_a_visit_are_an_error_that_names_both(tmp_path, put):
     put("one/sub-1/ses-a/sub-1_ses-a_label-L_mask.nii.gz")
     put("two/sub-1/ses-a/sub-1_ses-a_label-lesion_roi.nii.gz")

@@ -231,7 +231,7 @@ def test_missing_gradients_and_a_3d_dwi_are_warned_of(trial):
 
 
 @pytest.mark.parametrize(
-    ("suffix", "level"), [("T1w", "error"), ("FLAIR", "error"), ("T2w", "warning"), ("dwi", "warning")]
+    ("suffix", "level"), [("T1w", "error"), ("FLAIR", "error"), ("T2w", "error"), ("dwi", "warning")]
 )
 def test_a_broken_image_stops_the_visit_only_if_its_results_rest_on_it(trial, suffix, level):
     folder = "dwi" if suffix == "dwi" else "anat"

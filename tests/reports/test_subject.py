@@ -221,7 +221,7 @@ def test_values_are_shown_and_missing_ones_are_not_zero(page):
         assert words in page.shown, words
     cells = page.shown[page.shown.index("All measurements") :]
     infarct = cells[cells.index("Infarct, native grid") :]
-    assert infarct.startswith("Infarct, native grid (primary) mL 33.25 33.25 n/a Infarct, lower end")
+    assert infarct.startswith("Infarct, native grid (primary) mL 33.25 33.25 n/a Infarct, change since")
 
 
 def test_territories_are_shown_by_side_and_a_true_zero_stays_one(page, subject):

@@ -41,6 +41,11 @@ VOLUME_COLUMNS = [
     "gliosis_ml",
     "auto_ml",
     "auto_dice",
+    "sequences",
+    "surface_cm2",
+    "change_ml",
+    "change_mdc_ml",
+    "change",
 ]
 LONG_COLUMNS = [
     "participant_id",
@@ -80,6 +85,11 @@ FULL = LesionVolumes(
     gliosis_ml=50.125,
     auto_ml=80.5,
     auto_dice=0.91239,
+    sequences="T1w+FLAIR",
+    surface_cm2=98.765,
+    change_ml=-0.0001,
+    change_mdc_ml=3.0,
+    change="not_detected",
 )
 
 
@@ -181,6 +191,11 @@ def test_lesion_volumes_has_the_public_columns_and_fixed_decimals(tmp_path):
         "50.125",
         "80.500",
         "0.9124",
+        "T1w+FLAIR",
+        "98.77",
+        "0.000",
+        "3.000",
+        "not_detected",
     ]
 
 
@@ -238,15 +253,18 @@ def test_the_long_table_holds_the_same_numbers(tmp_path):
         ("lesion_components", "brain", "right"): ("2", "count"),
         ("lesion_cavity_volume", "brain", "right"): ("32.000", "mL"),
         ("lesion_gliosis_volume", "brain", "right"): ("50.125", "mL"),
+        ("lesion_surface", "brain", "right"): ("98.77", "cm^2"),
+        ("lesion_change", "brain", "right"): ("0.000", "mL"),
+        ("lesion_change_minimal_detectable", "brain", "right"): ("3.000", "mL"),
         ("brain_volume", "brain", "bilateral"): ("1250.250", "mL"),
         ("ventricle_volume", "lateral_ventricle", "right"): ("21.500", "mL"),
         ("ventricle_volume", "lateral_ventricle", "left"): ("14.250", "mL"),
     }
     keys = [(r["measure"], r["region"], r["side"]) for r in rows if r["session_id"] == "ses-1"]
-    assert len(keys) == len(set(keys)) == 13 + 7 * 2 * 2 + 6
-    assert {(r["days_from_onset"], r["days_from_infusion"]) for r in rows[:13]} == {("45", "-2.5")}
+    assert len(keys) == len(set(keys)) == 16 + 7 * 2 * 2 + 6
+    assert {(r["days_from_onset"], r["days_from_infusion"]) for r in rows[:16]} == {("45", "-2.5")}
     assert {r["software"] for r in rows} == {f"mripipe {__version__}"}
-    assert {r["qc"] for r in rows[:13]} == {"warning"}
+    assert {r["qc"] for r in rows[:16]} == {"warning"}
 
 
 def test_every_row_says_why_its_value_is_missing(tmp_path):
@@ -272,7 +290,7 @@ def test_every_row_says_why_its_value_is_missing(tmp_path):
 def test_a_failed_visit_has_its_rows(tmp_path):
     write_subject_results(tmp_path, subject(tmp_path))
     rows = [r for r in table(write_tables(tmp_path)[1])[1] if r["session_id"] == "ses-2"]
-    assert len(rows) == 13 + 7 * 2 * 2 + 6
+    assert len(rows) == 16 + 7 * 2 * 2 + 6
     assert {(r["value"], r["status"], r["qc"]) for r in rows} == {("n/a", "failed", "n/a")}
 
 
