@@ -125,9 +125,13 @@ def evaluate(
     for record in records:
         before = [planned[source] for _, source in record.upstream]
         undone = [step for step in before if step.state not in settled]
-        state, why = _state(record, undone, contents, code_dir)
+        state, why, taken = _state(record, contents, code_dir)
+        waits = state == "done" and bool(undone)
+        if waits:
+            state, why = "stale", f"{undone[0].step} comes first"
+        elif state == "done":
+            state, why = _after(record, taken, contents)
         result = Path(record.folder, RESULT_NAME)
-        waits = state == "stale" and bool(undone)
         planned[record.name] = PlannedStep(
             record.participant_id, record.session_id, record.step, state, why, result, record.function, waits
         )
@@ -135,24 +139,29 @@ def evaluate(
 
 
 def _state(
-    record: StepRecord, undone: Sequence[PlannedStep], contents: dict[str, str], code_dir: Path | None
-) -> tuple[State, str]:
+    record: StepRecord, contents: dict[str, str], code_dir: Path | None
+) -> tuple[State, str, Mapping[str, str]]:
+    """Say how far a step is, but for what comes from the steps before; note its result's digest.
+
+    The last of what is returned are the digests of the results that it took.
+    """
     found = _read(record, RESULT_NAME)
     made = _read(record, MADE_FROM_NAME)
     if found is None or made is None:
-        return "to do", ""
+        return "to do", "", {}
     document, contents[record.name] = found
     if "failure" in document:
-        return "failed", decode(document["failure"], Failure).message
+        return "failed", decode(document["failure"], Failure).message, {}
     why = next(_reasons(record, document, made[0], code_dir), None)
-    if why is not None:
-        return "stale", why
-    if undone:
-        return "stale", f"{undone[0].step} comes first"
-    if set(made[0]["upstream"]) != {field for field, _ in record.upstream}:
-        return "stale", f"it takes {len(record.upstream)} results now, not {len(made[0]['upstream'])}"
+    return "done" if why is None else "stale", why or "", made[0]["upstream"]
+
+
+def _after(record: StepRecord, before: Mapping[str, str], contents: Mapping[str, str]) -> tuple[State, str]:
+    """Compare the results that a step took with those that are there now."""
+    if set(before) != {field for field, _ in record.upstream}:
+        return "stale", f"it takes {len(record.upstream)} results now, not {len(before)}"
     for field, source in record.upstream:
-        if made[0]["upstream"][field] != contents.get(source):
+        if before[field] != contents.get(source):
             return "stale", f"the result of an earlier step has changed ({field})"
     return "done", ""
 

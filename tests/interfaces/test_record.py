@@ -75,6 +75,14 @@ def test_a_damaged_result_is_named_and_made_again(done):
     assert image.read_text() == before
 
 
+def test_one_run_mends_a_step_and_another_after_it(done):
+    work = done.root / "work" / "sub-1"
+    (work / "ses-a_prepare" / "image.txt").unlink()
+    (work / "ses-a_segment" / "mask.txt").write_text("x")
+    assert set(done.run().values()) == {"done"}
+    assert (work / "ses-a_segment" / "mask.txt").read_text() == "1 A"
+
+
 def test_changed_modules_and_libraries_are_named(done, monkeypatch):
     real = module.code_parts
 
