@@ -39,8 +39,6 @@ class Series:
     """Array axis across the slices."""
     notes: tuple[str, ...]
     """What was dropped, joined or found odd, one line each."""
-    opposite_b0: NDArray[np.float32] | None = None
-    """Mean b = 0 image (X, Y, Z) of runs whose phase was encoded the opposite way, on the same scale."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,8 +75,7 @@ def load_series(session: Session) -> Series:
     scans = [scan for scan in session.scans if scan.suffix == "dwi"]
     if not scans:
         raise InputError(f"{session.session_id}: no diffusion series; add one or leave diffusion out")
-    runs = [_read_run(scan) for scan in scans]
-    notes = [note for run in runs for note in run.notes]
+    runs, notes = _read_runs(scans)
     first = max(runs, key=lambda run: run.table.n_directions)
     on_grid = [run for run in runs if _same_place(run, first)]
     notes += [
@@ -86,12 +83,15 @@ def load_series(session: Session) -> Series:
     ]
     scaled = _on_one_scale(on_grid, first)
     joined = [run for run in scaled if _one_way(run.phase_encoding, first.phase_encoding)]
-    others = [run for run in scaled if run not in joined]
     if len(joined) > 1:
         notes.append(f"{len(joined)} runs joined: {', '.join(run.name for run in joined)}")
-    opposite = [run for run in others if _opposite(run.phase_encoding, first.phase_encoding)]
-    notes += [_why_apart(run, first, opposite=run in opposite) for run in others]
-    plain = [run.data[..., run.table.is_b0] for run in opposite if run.table.is_b0.any()]
+    # Their voxels lie elsewhere: mixed, edges of two places would pass for one.
+    notes += [
+        f"{run.name}: phase encoding {run.phase_encoding}, {first.name} {first.phase_encoding}: distorted "
+        "another way; left out"
+        for run in scaled
+        if run not in joined
+    ]
     return Series(
         data=np.concatenate([run.data for run in joined], axis=3) if len(joined) > 1 else joined[0].data,
         affine=first.affine,
@@ -103,8 +103,23 @@ def load_series(session: Session) -> Series:
         phase_encoding=first.phase_encoding,
         slice_axis=first.slice_axis,
         notes=tuple(notes),
-        opposite_b0=np.concatenate(plain, axis=3).mean(axis=3) if plain else None,
     )
+
+
+def _read_runs(scans: Sequence[Scan]) -> tuple[list[_Run], list[str]]:
+    """Read the runs that can be used, with what is to be told; where there is none, raise what is wrong."""
+    runs: list[_Run] = []
+    notes: list[str] = []
+    errors: list[InputError] = []
+    for scan in scans:
+        try:
+            runs.append(_read_run(scan))
+        except InputError as error:
+            errors.append(error)
+            notes.append(f"{error}; this run is left out")
+    if not runs:
+        raise errors[0]
+    return runs, [*notes, *(note for run in runs for note in run.notes)]
 
 
 def _same_place(run: _Run, first: _Run) -> bool:
@@ -114,16 +129,6 @@ def _same_place(run: _Run, first: _Run) -> bool:
 def _one_way(one: str | None, other: str | None) -> bool:
     """Say whether two runs are distorted alike, as far as is known."""
     return one is None or other is None or one == other
-
-
-def _opposite(one: str | None, other: str | None) -> bool:
-    return one is not None and other is not None and one != other and one[0] == other[0]
-
-
-def _why_apart(run: _Run, first: _Run, *, opposite: bool) -> str:
-    """Say why a run is not joined: its images are distorted another way, so that voxels do not match."""
-    use = "used for the distortion alone" if opposite and run.table.is_b0.any() else "left out"
-    return f"{run.name}: phase encoding {run.phase_encoding}, {first.name} {first.phase_encoding}; {use}"
 
 
 def _read_run(scan: Scan) -> _Run:

@@ -252,29 +252,30 @@ def test_runs_are_joined_on_one_scale(tmp_path):
     scans = (one.scans[0], told(two.scans[0], tmp_path, "two", PhaseEncodingDirection="j-"))
     found = load_series(replace(one, scans=scans))
     assert found.run.tolist() == [0] * 21 + [1] * 21
-    assert found.opposite_b0 is None
     np.testing.assert_allclose(found.data[..., 3], found.data[..., 24], rtol=1e-4)
 
 
 def test_a_run_encoded_the_opposite_way_is_not_joined(tmp_path):
     one = write(tmp_path / "one")
     # The other run is stored the other way about: its "j" counts towards the back.
-    two = write(tmp_path / "two", codes="RPS", data=0.5 * series(even_gradients(20)))
+    two = write(tmp_path / "two", codes="RPS")
     scans = [
         told(session.scans[0], tmp_path, name, PhaseEncodingDirection="j")
         for session, name in ((one, "one"), (two, "two"))
     ]
     found = load_series(replace(one, scans=tuple(scans)))
     assert (found.phase_encoding, found.data.shape[3]) == ("j", 21)
-    assert any(
-        "phase encoding j-, dwi.nii.gz j; used for the distortion alone" in note for note in found.notes
-    )
-    np.testing.assert_allclose(found.opposite_b0, found.data[..., 0], rtol=1e-4)
-    again = load_series(
-        replace(one, scans=(scans[0], told(two.scans[0], tmp_path, "i", PhaseEncodingDirection="i")))
-    )
-    assert again.data.shape[3] == 21
-    assert any("left out" in note for note in again.notes)
+    assert any("phase encoding j-, dwi.nii.gz j: distorted another way; left out" in n for n in found.notes)
+    same = told(two.scans[0], tmp_path, "back", PhaseEncodingDirection="j-")
+    assert load_series(replace(one, scans=(scans[0], same))).data.shape[3] == 42
+
+
+def test_a_run_that_cannot_be_used_is_left_out_where_another_can(tmp_path):
+    one = write(tmp_path / "one")
+    bare = replace(write(tmp_path / "two").scans[0], bval=None)
+    found = load_series(replace(one, scans=(bare, one.scans[0])))
+    assert found.data.shape[3] == 21
+    assert "no bval file; add it or leave diffusion out; this run is left out" in found.notes[0]
 
 
 @pytest.mark.parametrize(
