@@ -245,6 +245,11 @@ def test_status_knows_the_last_run(bids, tmp_path, asked, capsys):
     ]
 
 
+def test_a_second_run_to_compare_needs_a_first(tmp_path, capsys):
+    assert main(["rerun-check", str(tmp_path), "--participant-label", "1"]) == 2
+    assert "no run to show" in error_of(capsys)
+
+
 def test_atlases(capsys):
     assert main(["atlas", "list"]) == 0
     assert "MNI152NLin2009aSym" in capsys.readouterr().out

@@ -149,6 +149,12 @@ def test_a_full_disk_is_one_line(toy):
     assert why.endswith("ses-a_prepare/image.txt: No space left on device; make room and run again")
 
 
+def test_memory_that_runs_out_is_one_line(toy):
+    toy.write("ses-a", "hungry")
+    toy.run()
+    assert toy.plan()["ses-a_prepare"][1] == "prepare: memory ran out; give --mem-gb or fewer --nprocs"
+
+
 @pytest.mark.parametrize("execution", [Execution(plugin="linear"), TWO], ids=["linear", "two processes"])
 def test_where_nipype_itself_fails_the_run_ends_and_the_step_stays_to_do(toy, execution):
     toy.write("ses-a", "lost")

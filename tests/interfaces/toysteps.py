@@ -56,6 +56,8 @@ def prepare(session: Session, *, mask: Path | None = None, folder: Path) -> Prep
         raise OSError(errno.ENOSPC, "No space left on device", str(folder / "image.txt"))
     if "lost" in text:
         shutil.rmtree(folder)
+    if "hungry" in text:
+        raise MemoryError
     if "odd" in text:
         raise KeyError("odd")
     if "killed" in text:
