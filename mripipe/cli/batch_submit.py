@@ -17,7 +17,7 @@ from mripipe.model.site import Scheduler, Site
 from mripipe.model.study import Study
 from mripipe.steps.batch_queue import submit
 from mripipe.steps.batch_record import batch_folder, write_batch
-from mripipe.steps.batch_request import largest_request, request_for
+from mripipe.steps.batch_request import group_request, largest_request, request_for
 from mripipe.steps.batch_script import (
     Programs,
     check_folder,
@@ -80,7 +80,11 @@ def make_batch(wish: Wish, todo: Sequence[str], number: int) -> tuple[Batch, dic
         )
         for n, array in enumerate(arrays, start=1)
     }
-    scripts["group.sh"] = group_script(wish.scheduler, folder=folder, site=wish.site, programs=programs)
+    # It takes everyone, whoever was asked for now.
+    visits = sum(1 for _ in wish.study.root.glob("sub-*/ses-*"))
+    scripts["group.sh"] = group_script(
+        wish.scheduler, folder=folder, request=group_request(visits), site=wish.site, programs=programs
+    )
     batch = Batch(number, wish.scheduler, arrays, minutes=request.minutes, memory_mb=request.memory_mb)
     return batch, scripts
 

@@ -28,6 +28,11 @@ FULL_VOXELS = 1.15e7
 FULL_SERIES_VOXELS = 3.57e7
 """Voxels of the diffusion series of 2 mm, 31 volumes."""
 
+GROUP_MEMORY_MB = (750.0, 1.0)
+"""Of the group stage: to begin with, and for each visit."""
+GROUP_CPU_SECONDS = (10.0, 0.2)
+"""Of the group stage: to begin with, and for each visit, the tables included."""
+
 MEMORY_MARGIN = 1.3
 """A task that asks for too little is killed; other libraries and other images take more than was measured."""
 TIME_MARGIN = 3.0
@@ -64,8 +69,7 @@ def request_for(subject: Subject, *, nprocs: int, with_diffusion: bool) -> Reque
         seconds += DIFFUSION_CPU_SECONDS * sum(series)
     largest = max([1.0, *sizes, *(series if with_diffusion else ())])
     memory = MEMORY_MARGIN * (PROGRAM_MEMORY_MB + nprocs * STEP_MEMORY_MB * largest)
-    minutes = math.ceil(TIME_MARGIN * seconds / 60 / MINUTES_STEP) * MINUTES_STEP
-    return Request(nprocs, math.ceil(memory / 100) * 100, max(minutes, LEAST_MINUTES))
+    return Request(nprocs, math.ceil(memory / 100) * 100, _minutes(TIME_MARGIN * seconds))
 
 
 def largest_request(requests: list[Request]) -> Request:
@@ -75,6 +79,17 @@ def largest_request(requests: list[Request]) -> Request:
         max(request.memory_mb for request in requests),
         max(request.minutes for request in requests),
     )
+
+
+def group_request(visits: int) -> Request:
+    """Say what the group stage of a study with so many visits needs."""
+    memory = MEMORY_MARGIN * (GROUP_MEMORY_MB[0] + GROUP_MEMORY_MB[1] * visits)
+    seconds = TIME_MARGIN * (GROUP_CPU_SECONDS[0] + GROUP_CPU_SECONDS[1] * visits)
+    return Request(1, math.ceil(memory / 100) * 100, _minutes(seconds))
+
+
+def _minutes(seconds: float) -> int:
+    return max(math.ceil(seconds / 60 / MINUTES_STEP) * MINUTES_STEP, LEAST_MINUTES)
 
 
 def _scale(visit: Session, suffixes: tuple[str, ...], full: float) -> float:

@@ -16,9 +16,6 @@ from mripipe.errors import RequestError
 from mripipe.model.batch import Request
 from mripipe.model.site import Scheduler, Site
 
-GROUP_REQUEST = Request(cpus=1, memory_mb=4000, minutes=60)
-"""The group stage of 600 visits takes less; see `docs/cluster.md`."""
-
 _INDEX = {
     "slurm": "${SLURM_ARRAY_TASK_ID:-1}",
     "pbs": "${PBS_ARRAY_INDEX:-1}",
@@ -131,9 +128,11 @@ def participants_script(
     )
 
 
-def group_script(scheduler: Scheduler, *, folder: Path, site: Site, programs: Programs) -> str:
+def group_script(
+    scheduler: Scheduler, *, folder: Path, request: Request, site: Site, programs: Programs
+) -> str:
     """Write the script of the group stage, which first says who is missing."""
-    lines = _directives(scheduler, "mripipe-group", folder / "group.log", GROUP_REQUEST, site)
+    lines = _directives(scheduler, "mripipe-group", folder / "group.log", request, site)
     states = []
     if scheduler == "slurm":
         # The scheduler forgets its finished jobs within minutes, and cannot be asked from inside a container.

@@ -39,7 +39,7 @@ class Costs:
     """Of rebuilding the tables, for each visit that they hold."""
     startup_seconds: float = 8.0
     """Scheduler, container and imports."""
-    group_seconds: float = 0.1
+    group_seconds: float = 0.17
     """Group stage, for each visit."""
 
 
@@ -221,9 +221,10 @@ SCENARIOS: dict[str, Cluster] = {
     "tables by each task": Cluster(tables="each"),
     "tables in the group stage": Cluster(tables="end"),
     "array limit 50": Cluster(array_limit=50),
-    "slow disk 0.2 GB/s": Cluster(file_system_gb_s=0.2),
+    "disk 0.5 GB/s": Cluster(file_system_gb_s=0.5),
+    "disk 0.2 GB/s": Cluster(file_system_gb_s=0.2),
     "100 nodes": Cluster(nodes=100),
-    "100 nodes, 0.2 GB/s": Cluster(nodes=100, file_system_gb_s=0.2),
+    "100 nodes, 5 GB/s": Cluster(nodes=100, file_system_gb_s=5.0),
     "1 process a task": Cluster(nprocs=1, task_gb=2.8),
     "4 processes a task": Cluster(nprocs=4, task_gb=9.4),
     "one task in ten killed": Cluster(failure_rate=0.1),

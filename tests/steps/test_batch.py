@@ -28,7 +28,7 @@ from mripipe.steps.batch_record import (
     task_log,
     write_batch,
 )
-from mripipe.steps.batch_request import largest_request, request_for
+from mripipe.steps.batch_request import group_request, largest_request, request_for
 from mripipe.steps.batch_script import Programs, check_folder, group_script, participants_script, start_words
 from mripipe.steps.tables import write_subject_results
 
@@ -141,7 +141,7 @@ def test_the_group_stage_runs_whoever_is_missing(tmp_path, missing, group, noted
     )
     programs = Programs(participant=("true",), summary=say[0], group=say[1])
     script = tmp_path / "group.sh"
-    script.write_text(group_script("local", folder=tmp_path, site=Site(), programs=programs))
+    script.write_text(group_script("local", folder=tmp_path, request=REQUEST, site=Site(), programs=programs))
     done = subprocess.run(["bash", script], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (ended, "who\nall\n")
     assert (tmp_path / "group.end").read_text() == f"{noted}\n"
@@ -191,6 +191,13 @@ def test_the_request_grows_with_visits_processes_and_voxels(tmp_path):
     assert ask(small, visits=10).memory_mb == usual.memory_mb
     assert ask(small, nprocs=1).memory_mb < usual.memory_mb < ask(large).memory_mb < 2 * usual.memory_mb
     assert largest_request([Request(1, 5, 9), Request(2, 4, 3)]) == Request(2, 5, 9)
+
+
+def test_the_group_stage_asks_for_more_where_there_are_more_visits():
+    small, large = group_request(10), group_request(10_000)
+    assert (small.cpus, small.minutes) == (1, 30)
+    assert small.memory_mb < 1500 < 10_000 < large.memory_mb
+    assert large.minutes > 60
 
 
 def test_an_image_that_cannot_be_read_does_not_stop_the_request(tmp_path):
