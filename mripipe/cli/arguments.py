@@ -166,6 +166,7 @@ def _add_ingest(commands: argparse._SubParsersAction, common: argparse.ArgumentP
         "--write-mapping", type=Path, metavar="FILE.tsv", help="begin a mapping table, and do nothing else"
     )
     ingest.add_argument("--dry-run", action="store_true", help="match series only, and write nothing")
+    ingest.add_argument("--deface", action="store_true", help="blank the face of anatomical images; slow")
     ingest.add_argument(
         "--max-unpacked-gb", type=gigabytes, default=100.0, metavar="G", help="most to unpack from archives"
     )

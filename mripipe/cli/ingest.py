@@ -40,6 +40,7 @@ def ingest_command(given: Namespace) -> bool:
         mapping=_mapping(given, protocol),
         limit_bytes=limit,
         dry_run=given.dry_run,
+        deface=given.deface,
         say=_say,
     )
     _summarise(result, given.bids_dir)

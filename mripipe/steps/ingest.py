@@ -33,6 +33,7 @@ from mripipe.steps.ingest_convert import (
     converter_version,
     find_dcm2niix,
 )
+from mripipe.steps.ingest_deface import deface as blank_face
 from mripipe.steps.ingest_files import find_files
 from mripipe.steps.ingest_headers import InputStudy, is_searched, read_headers
 from mripipe.steps.ingest_publish import SearchReport, publish_visit, search_content, search_files, stage
@@ -76,6 +77,7 @@ class _Run:
     scanners: ScannerKey
     staging: Path
     result: IngestResult
+    deface: bool
     say: Say
 
 
@@ -87,6 +89,7 @@ def ingest(
     mapping: Path,
     limit_bytes: int,
     dry_run: bool = False,
+    deface: bool = False,
     say: Say = lambda finding: None,
 ) -> IngestResult:
     """Take DICOM files into a BIDS dataset.
@@ -105,6 +108,8 @@ def ingest(
         Most that is unpacked from archives.
     dry_run : bool
         Say what would be done, and write nothing into the dataset.
+    deface : bool
+        Blank the face of anatomical images; one that cannot be defaced is not published.
     say : callable
         Is told every finding as it is made.
 
@@ -131,7 +136,9 @@ def ingest(
         files, findings = find_files(source, unpacked, limit_bytes=limit_bytes, skip=skip)
         study = read_headers(files)
         result.n_files, result.n_dicom, result.n_series = study.n_files, study.n_dicom, len(study.series)
-        run = _Run(study, protocol, rows, RawPaths(bids_dir), ScannerKey(key_path), staging, result, say)
+        run = _Run(
+            study, protocol, rows, RawPaths(bids_dir), ScannerKey(key_path), staging, result, deface, say
+        )
         visits, others = assign(study.series, rows)
         everything = _all_secrets(run)
         _tell(run, [*findings, *study.findings, *others], everything)
@@ -293,7 +300,8 @@ def _convert(run: _Run, visit: Visit, suffix: str) -> Converted | None:
     for number, series in enumerate(visit.candidates[suffix]):
         folder = run.staging / "converting" / f"{suffix}{number}"
         try:
-            fit.append(convert_series(series, rule, folder, scanner=run.scanners.code(series.scanner)))
+            one = convert_series(series, rule, folder, scanner=run.scanners.code(series.scanner))
+            fit.append(blank_face(one, folder / "face") if run.deface else one)
         except (InputError, ProcessingError) as error:
             failed.append((series, error))
         finally:

@@ -19,7 +19,7 @@ import pytest
 
 from mripipe.bids.reader import read_study
 from mripipe.cli import main
-from mripipe.errors import RequestError
+from mripipe.errors import InputError, RequestError
 from mripipe.model.protocol import default_protocol, protocol_from_tables
 from mripipe.steps import ingest as ingest_step
 from mripipe.steps import ingest_convert
@@ -578,3 +578,17 @@ def test_real_series_of_three_makers(shared_data, key, tmp_path):
     volumes = {r.participant_id: r.value for r in result.comparisons if r.parameter == "volumes"}
     assert volumes == {"sub-1": "13", "sub-2": "17", "sub-3": "13"}
     assert (bids / "sub-1/ses-1/anat/sub-1_ses-1_T1w.nii.gz").is_file()
+
+
+def test_what_cannot_be_defaced_is_not_published(hospital, key, tmp_path, monkeypatch):
+    def refuse(one, folder):
+        if one.suffix == "T1w":
+            raise InputError("no brain found, so it cannot be defaced")
+        return one
+
+    monkeypatch.setattr(ingest_step, "blank_face", refuse)
+    hospital.series("T1w")
+    hospital.series("dwi", volumes=WEIGHTED)
+    result, bids = run(hospital, key, tmp_path, deface=True)
+    assert any("cannot be defaced" in f.message for f in result.findings if f.level == "error")
+    assert [path.name for path in (bids / "sub-007/ses-month1").iterdir()] == ["dwi"]
