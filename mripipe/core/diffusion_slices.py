@@ -23,8 +23,15 @@ LEAST_SIGNAL = 0.25
 """Of the head's bright tissue."""
 LEAST_VOXELS = 40
 """Of a slice, among those looked at."""
-LEAST_LOSS = 0.1
-"""A slice that lost less than this share of its signal is left: pulsation and motion do as much."""
+LEAST_SECTION = 0.3
+"""Of the largest slice: at the head's ends a slice changes as the head moves through it."""
+NEIGHBOURS = 3
+"""Slices on either side that one is compared with."""
+LEAST_LOSS = 0.25
+"""A slice that lost less than this share of its signal against its neighbours is left: a head that moves by
+2 mm and 2 degrees makes a sixth."""
+HEAVY_LOSS = 0.4
+"""A slice that lost this share of its signal fell out, whatever became of its neighbours."""
 DEVIATIONS = 5.0
 SMALLEST_SHARE = 1e-3
 """Of the largest signal: the logarithm of less says nothing."""
@@ -63,7 +70,7 @@ def find_dropped_slices(
     counts = np.bincount(place, minlength=data.shape[axis])
     dropped = np.zeros((len(fitted), data.shape[axis]), bool)
     # One b = 0 volume has nothing to be compared with.
-    judged = (~part.is_b0)[:, None] & (counts >= LEAST_VOXELS)
+    judged = (~part.is_b0)[:, None] & (counts >= max(LEAST_VOXELS, LEAST_SECTION * counts.max(initial=0)))
     for _ in range(ROUNDS if judged.any() else 0):
         weights = np.where(dropped[:, place].T, LEFT_IN, 1.0)
         expected = _expected(signal, part, weights)
@@ -124,6 +131,11 @@ def _dark(signal: Floats, expected: Floats, place: NDArray[np.int64], judged: Ma
         ratio[volume, ok] = np.log(seen[ok] / due[ok])
         # A volume's own gain is no slice's fault.
         ratio[volume] -= np.nanmedian(ratio[volume]) if ok.any() else 0.0
-    deviation = 1.4826 * float(np.nanmedian(np.abs(ratio)))
+    # A head that moved makes whole ranges of slices differ; one that fell out differs from its neighbours.
+    padded = np.pad(ratio, ((0, 0), (NEIGHBOURS, NEIGHBOURS)), constant_values=np.nan)
+    around = np.lib.stride_tricks.sliding_window_view(padded, 2 * NEIGHBOURS + 1, axis=1)
+    base = np.ma.median(np.ma.masked_invalid(around), axis=2).filled(0.0)
+    apart = np.nan_to_num(ratio - base)
+    deviation = 1.4826 * float(np.ma.median(np.ma.masked_where(~np.isfinite(ratio), np.abs(apart))))
     limit = max(DEVIATIONS * deviation, -np.log(1.0 - LEAST_LOSS))
-    return np.asarray(np.nan_to_num(ratio) < -limit)
+    return np.asarray((apart < -limit) | (np.nan_to_num(ratio) < np.log(1.0 - HEAVY_LOSS)))

@@ -65,6 +65,13 @@ def test_nothing_is_found_in_noise_or_in_a_volumes_gain():
     assert not find_dropped_slices(data, gradients, mask, axis=2).any()
 
 
+def test_neighbours_that_fell_out_together_are_found():
+    data, gradients, mask, _ = series()
+    data[:, :, 6:12, 4] *= 0.3
+    found = find_dropped_slices(data, gradients, mask, axis=2)
+    assert {(int(v), int(s)) for v, s in np.argwhere(found)} == {(4, s) for s in range(6, 12)}
+
+
 def test_volumes_beyond_the_tensor_are_not_judged():
     data, gradients, mask, _ = series()
     b = gradients.b_values.copy()

@@ -10,6 +10,7 @@ from mripipe.core.diffusion_motion import (
     resample_series,
     turned_table,
 )
+from mripipe.core.diffusion_slices import find_dropped_slices
 from mripipe.core.gradient_axes import check_axes
 from mripipe.core.gradients import GradientTable
 from mripipe.core.phantom_diffusion import even_gradients
@@ -99,6 +100,12 @@ def test_motion_is_recovered(moved):
     inner = mask & (still[..., 1] > 100)
     before, after = (np.abs(d[inner] - still[inner])[:, 1:].mean() for d in (data, corrected))
     assert after < 0.6 * before
+
+
+def test_motion_makes_no_slice_fall_out(moved):
+    data, gradients, _, mask = moved
+    for axis in range(3):
+        assert not find_dropped_slices(data, gradients, mask, axis=axis).any()
 
 
 def test_directions_turn_with_the_head():
