@@ -33,6 +33,12 @@ class HealthyModel:
     covariances: Floats
     """Shape (3, C, C)."""
 
+    def part(self, sequences: list[int]) -> HealthyModel:
+        """Return the model of some of the sequences."""
+        return HealthyModel(
+            self.means[:, sequences], np.stack([c[np.ix_(sequences, sequences)] for c in self.covariances])
+        )
+
     def log_densities(self, values: Floats) -> Floats:
         """Return log densities (4, N) at values (N, C): grey, white, CSF, grey mixed with CSF."""
         pure = [log_density(values, m, c) for m, c in zip(self.means, self.covariances, strict=True)]

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 from scipy.special import expit
 
-from mripipe.core.healthy import fit_healthy, mixed_prior
+from mripipe.core.healthy import HealthyModel, fit_healthy, mixed_prior
 from mripipe.core.lesion_ranges import gliosis_range, infarct_range, log_uniform, sequences
 from mripipe.core.residual_bias import without_shading
 from mripipe.core.smoothing import smoother_within
-from mripipe.core.tissue import posterior
+from mripipe.core.tissue import log_density, posterior
 
 Floats = NDArray[np.floating]
 
@@ -140,14 +140,25 @@ def _evidence(
     model = fit_healthy(values[::8], priors[:, fitted].T[::8].astype(np.float64), dark_csf=dark_csf)
     logs = model.log_densities(values)
     healthy = np.logaddexp.reduce(logs + np.log(expected_tissue(logs, fitted, priors)), axis=0)
+    cavity, solid = _cavity_and_solid(values, kinds, model)
+    ratio = np.clip(np.logaddexp(solid, cavity) - healthy, -LARGEST_EVIDENCE, LARGEST_EVIDENCE)
+    # A diffusion voxel is as large as a small cavity, and distorted: what is cavity the other sequences tell.
+    sharp = [c for c, kind in enumerate(kinds) if kind != "ADC"]
+    if len(sharp) < len(kinds):
+        cavity, solid = _cavity_and_solid(values[:, sharp], tuple(kinds[c] for c in sharp), model.part(sharp))
+    wanted = region[fitted]
+    return ratio[wanted], expit(cavity - solid)[wanted]
+
+
+def _cavity_and_solid(
+    values: Floats, kinds: tuple[str, ...], model: HealthyModel
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the log densities (N,) of cavity, and of gliosis or a voxel on the edge between the two."""
     measured = sequences(kinds, model, 0)
     gliosis = log_uniform(values, [gliosis_range(*sequence) for sequence in measured])
     both = log_uniform(values, [infarct_range(*sequence) for sequence in measured])
-    cavity = logs[2] + np.log(SHARES["cavity"])
-    solid = np.logaddexp(gliosis + np.log(SHARES["gliosis"]), both + np.log(SHARES["both"]))
-    ratio = np.clip(np.logaddexp(solid, cavity) - healthy, -LARGEST_EVIDENCE, LARGEST_EVIDENCE)
-    wanted = region[fitted]
-    return ratio[wanted], expit(cavity - solid)[wanted]
+    cavity = log_density(values, model.means[2], model.covariances[2]) + np.log(SHARES["cavity"])
+    return cavity, np.logaddexp(gliosis + np.log(SHARES["gliosis"]), both + np.log(SHARES["both"]))
 
 
 def _mirrored_evidence(evidence: Floats, brain: NDArray[np.bool_]) -> NDArray[np.float32]:

@@ -1,8 +1,8 @@
 """What each voxel of a trace image and an ADC map says of an infarct of the first days.
 
 Such an infarct is bright on the trace image because its water is held up: its ADC is low. What is bright
-with the ADC of healthy tissue is old (T2 shine-through) or an artefact, as beside the air of the skull base,
-and is a class of its own.
+with the ADC of healthy tissue or more is old (T2 shine-through) or an artefact, as beside the air of the
+skull base, and is a class of its own.
 """
 
 from __future__ import annotations
@@ -73,16 +73,18 @@ def _evidence(
         bright = log_uniform(values[:, [first]], [ranges[first]])
         for c in range(len(kinds)):
             if c != first:
-                bright = bright + _log_healthy(values[:, [c]], c, model, tissue)
+                bright = bright + _log_not_acute(values[:, [c]], c, model, tissue)
         other = np.logaddexp(other, bright + np.log(SHINE_THROUGH))
     return np.asarray(np.clip(infarct - other, -LARGEST_EVIDENCE, LARGEST_EVIDENCE))
 
 
-def _log_healthy(values: Floats, sequence: int, model: HealthyModel, tissue: Floats) -> Floats:
-    """Return the log density (N,) of one sequence's values in grey matter, white matter and CSF together."""
-    logs = [
-        log_density(values, mean[[sequence]], covariance[np.ix_([sequence], [sequence])])
-        for mean, covariance in zip(model.means, model.covariances, strict=True)
-    ]
+def _log_not_acute(values: Floats, sequence: int, model: HealthyModel, tissue: Floats) -> Floats:
+    """Return the log density (N,) of one sequence in healthy tissue, or in an old infarct: up to CSF's."""
+    part = model.part([sequence])
+    logs = [log_density(values, m, c) for m, c in zip(part.means, part.covariances, strict=True)]
     share = tissue[:3] / tissue[:3].sum(axis=0)
-    return np.asarray(np.logaddexp.reduce(np.stack(logs) + np.log(share), axis=0))
+    healthy = np.logaddexp.reduce(np.stack(logs) + np.log(share), axis=0)
+    grey, white, fluid = (float(mean) for mean in part.means[:, 0])
+    tissue_edge = float(np.sqrt(part.covariances[1, 0, 0]))
+    old = log_uniform(values, [(min(grey, white), fluid, tissue_edge)])
+    return np.asarray(np.logaddexp(healthy, old) - np.log(2.0))

@@ -168,7 +168,7 @@ def run_chain(sessions: list[Session], folder: Path, options: Options, *, alone:
         segmented.append(found)
         spent.append([first, second])
         if alone:
-            bare: PreparedVisit = replace(prepared, flair=None, flair_to_reference=None)
+            bare: PreparedVisit = replace(prepared, coregistered=())
             folder_alone = here / "t1w_alone"
             t1w_alone.append(run_step(segment_visit, bare, settings=settings.lesion, folder=folder_alone)[0])
     aligned, taken = run_step(

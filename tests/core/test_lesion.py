@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from mripipe.core.lesion import lesion_log_odds, tissue_priors
+from mripipe.core.lesion import lesion_log_odds, tissue_priors, view_patterns
 from mripipe.core.lesion_field import lesion_probability
 
 SHAPE = (61, 66, 56)
@@ -17,7 +17,12 @@ VENTRICLES = np.linalg.norm((np.abs(POINTS) - (5.0, 0.0, 0.0)) / (3.5, 9.0, 5.0)
 FLUID = VENTRICLES | (BRAIN & (RADIUS > 0.95))
 WHITE = (RADIUS < 0.75) & ~FLUID
 GREY = BRAIN & ~WHITE & ~FLUID
-LEVELS = {"T1w": (70.0, 100.0, 25.0, 35.0), "FLAIR": (100.0, 80.0, 25.0, 170.0)}
+LEVELS = {
+    "T1w": (70.0, 100.0, 25.0, 35.0),
+    "FLAIR": (100.0, 80.0, 25.0, 170.0),
+    "T2w": (110.0, 85.0, 240.0, 180.0),
+    "ADC": (82.0, 75.0, 300.0, 150.0),
+}
 """Grey matter, white matter, CSF, gliosis."""
 
 
@@ -54,7 +59,9 @@ def test_priors_sum_to_one_and_rule_nothing_out():
 
 
 @pytest.mark.parametrize("side", [-1, 1])
-@pytest.mark.parametrize("kinds", [("T1w",), ("FLAIR",), ("T1w", "FLAIR")])
+@pytest.mark.parametrize(
+    "kinds", [("T1w",), ("FLAIR",), ("T2w",), ("T1w", "FLAIR"), ("T1w", "ADC"), ("FLAIR", "T2w", "ADC")]
+)
 def test_infarct_is_found_on_either_side(kinds, side):
     found = probability(images(*kinds, lesion=ball(side)), *kinds)
     assert found.dtype == np.float32
@@ -85,6 +92,33 @@ def test_cavity_is_told_from_gliosis():
     pictures[1][hole] -= 145.0
     priors = tissue_priors(*(m.astype(np.float32) for m in (GREY, WHITE, FLUID)))
     _, cavity = lesion_log_odds(pictures, ("T1w", "FLAIR"), BRAIN, priors, np.ones(SHAPE, bool))
+    assert np.mean(cavity[hole] > 0.5) > 0.9
+    assert np.mean(cavity[ball(1) & ~hole] > 0.5) < 0.1
+
+
+def test_each_part_of_the_brain_is_judged_by_what_shows_it():
+    pictures = images("T1w", "FLAIR", "ADC", lesion=ball(1))
+    pictures[1, :, :, 30:] = np.nan
+    pictures[2, :, 36:] = np.nan
+    parts = list(view_patterns(pictures, BRAIN))
+    assert sorted(present for present, _ in parts) == [[0], [0, 1], [0, 1, 2], [0, 2]]
+    np.testing.assert_array_equal(np.sum([region for _, region in parts], axis=0), BRAIN)
+    for present, region in parts:
+        assert np.isfinite(pictures[present][:, region]).all()
+    # Too little of the brain to fit tissues in: the reference decides there.
+    pictures[2, :, 6:] = np.nan
+    assert sorted(present for present, _ in view_patterns(pictures, BRAIN)) == [[0], [0, 1]]
+    found = probability(pictures, "T1w", "FLAIR", "ADC")
+    assert dice(found > 0.5, ball(1)) > 0.7
+
+
+def test_what_is_cavity_is_not_told_by_diffusion():
+    hole = BRAIN & ~FLUID & (np.linalg.norm(POINTS - (16.0, 3.0, 2.0), axis=-1) < 5.0)
+    pictures = images("T1w", "FLAIR", "ADC", lesion=ball(1))
+    pictures[0][hole] -= 10.0
+    pictures[1][hole] -= 145.0
+    priors = tissue_priors(*(m.astype(np.float32) for m in (GREY, WHITE, FLUID)))
+    _, cavity = lesion_log_odds(pictures, ("T1w", "FLAIR", "ADC"), BRAIN, priors, np.ones(SHAPE, bool))
     assert np.mean(cavity[hole] > 0.5) > 0.9
     assert np.mean(cavity[ball(1) & ~hole] > 0.5) < 0.1
 

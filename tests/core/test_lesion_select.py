@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mripipe.core.lesion_select import select_infarct, without_rim
+from mripipe.core.lesion_select import select_acute, select_infarct, without_rim
 
 SHAPE = (80, 60, 50)
 """The middle of the first axis is the midline."""
@@ -91,3 +91,21 @@ def test_a_sheet_of_fluid_under_the_surface_is_cut_off_a_lesion_there_is_not():
     assert np.mean(kept[away]) < 0.02
     assert np.mean(kept[infarct]) > 0.95
     assert kept[deep_sheet].all()
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_fragments_of_an_acute_infarct_are_kept_on_its_side_in_the_territory(flip):
+    fragments = [box((10, 20), (20, 30), (15, 25)), box((8, 12), (45, 49), (12, 16))]
+    speck, elsewhere = box((25, 27), (12, 14), (30, 33)), box((10, 20), (52, 58), (20, 30))
+    other_side = box((60, 66), (20, 28), (15, 25))
+    wanted, everything = (np.any(m, axis=0) for m in (fragments, [*fragments, speck, elsewhere, other_side]))
+    if flip:
+        wanted, everything = wanted[::-1], everything[::-1]
+    np.testing.assert_array_equal(select_acute(everything * 0.9, TERRITORY), wanted)
+    # In a brain of another size the same voxels are another volume.
+    assert not select_acute(everything * 0.9, TERRITORY, voxel_ml=4e-4).any()
+
+
+def test_fragments_alone_are_no_acute_infarct():
+    assert not select_acute(box((8, 12), (45, 49), (12, 16)) * 0.9, TERRITORY).any()
+    assert not select_acute(np.zeros(SHAPE), TERRITORY).any()
