@@ -130,8 +130,8 @@ class Entities:
     @property
     def labels(self) -> tuple[tuple[str, str], ...]:
         """Key and label of every entity that is set, in BIDS order."""
-        pairs = ((key, getattr(self, field)) for key, field in ENTITIES)
-        return tuple((key, label) for key, label in pairs if label is not None)
+        given = self.__dict__
+        return tuple((key, given[field]) for key, field in ENTITIES if given[field] is not None)
 
 
 def format_name(entities: Entities) -> str:
