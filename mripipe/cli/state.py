@@ -58,7 +58,7 @@ def study_state(
 
 def show_state(out_dir: Path, study: Study, work_dir: Path, settings: Settings) -> None:
     """Print every visit's steps, and how many visits are how far."""
-    # Nothing of what is read becomes garbage before it is printed; looking for some takes a tenth of the time.
+    # Nothing that is read becomes garbage before it is printed; looking for some takes a tenth of the time.
     gc.disable()
     try:
         states = study_state(study, out_dir, work_dir=work_dir)
