@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from mripipe.cli import main
+from mripipe.cli.batch_wait import _show
 from mripipe.model.batch import Array, Batch
 from mripipe.steps.batch_record import batch_folder, read_batches, write_batch
 
@@ -159,6 +160,16 @@ def test_what_was_taken_before_a_refusal_is_known(bids, tmp_path, slurm, capsys)
     (slurm / "queue").write_text("1|1|RUNNING|None\n1|2|RUNNING|None\n1|3|RUNNING|None\n")
     assert main(words) == 0
     assert jobs(slurm)[-1] == "--dependency=afterany:1 group.sh"
+
+
+def test_progress_is_a_bar_on_a_terminal_and_lines_elsewhere(monkeypatch, capsys):
+    assert _show("1 done of 4", 2, 4, "") == "1 done of 4"
+    _show("1 done of 4", 2, 4, "1 done of 4")
+    assert capsys.readouterr().err == "1 done of 4\n"
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    _show("1 done of 4", 2, 4, "1 done of 4")
+    shown = capsys.readouterr().err
+    assert shown == f"\r\x1b[K|{'#' * 15}{'.' * 15}| 1 done of 4"
 
 
 def test_a_damaged_record_is_named(bids, tmp_path, slurm, capsys):
