@@ -23,9 +23,9 @@ def add_anatomy(workflow: Workflow, session: Session, *, diffusion: bool) -> Nod
 
 
 def _images_only(session: Session, *, diffusion: bool) -> Session:
-    """Leave out what no image step uses, so that a corrected date does not redo hours of work."""
+    """Leave out what this step does not use, so that a corrected date or sidecar does not redo its work."""
     used = REFERENCE_SUFFIXES if not diffusion else (*REFERENCE_SUFFIXES, *DIFFUSION_MAPS, "dwi")
-    scans = tuple(scan for scan in session.scans if scan.suffix in used)
+    scans = tuple(replace(scan, sidecar=None) for scan in session.scans if scan.suffix in used)
     return replace(
         session, scans=scans, lesion_mask=None, external_lesion=None,
         days_from_onset=None, days_from_infusion=None, problems=(),

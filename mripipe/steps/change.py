@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Literal
 
 from mripipe.core.change import minimal_detectable_change_ml
 from mripipe.model.results import LesionVolumes, VisitResult
@@ -31,7 +32,7 @@ def _changed(row: LesionVolumes, earlier: Sequence[LesionVolumes]) -> LesionVolu
         return replace(row, change_ml=None, change_mdc_ml=None, change=None)
     change = row.lesion_ml - first.lesion_ml
     least = minimal_detectable_change_ml(first.surface_cm2 or 0.0, row.surface_cm2 or 0.0)
-    found = "detected" if abs(change) > least else "not_detected"
+    found: Literal["detected", "not_detected"] = "detected" if abs(change) > least else "not_detected"
     return replace(row, change_ml=change, change_mdc_ml=least, change=found)
 
 

@@ -133,6 +133,31 @@ def test_a_missing_wire_is_seen():
     assert loose_ends(workflow) == ["align.visits_1"]
 
 
+def test_a_sidecar_redoes_what_reads_it(tmp_path):
+    paths = {name: tmp_path / name for name in ("t1.nii", "t1.json", "dwi.nii", "dwi.json", "bval", "bvec")}
+
+    def hashes():
+        scans = (
+            Scan(paths["t1.nii"], "T1w", paths["t1.json"]),
+            Scan(paths["dwi.nii"], "dwi", paths["dwi.json"], paths["bval"], paths["bvec"]),
+        )
+        graph = build_subject(Subject("sub-1", (Session("sub-1", "ses-a", scans),)), Settings())
+        return {node.interface.step: node.inputs.arguments for node in graph._graph.nodes()}
+
+    for path in paths.values():
+        path.write_text("before")
+    before = hashes()
+    for name, redone in (
+        ("t1.json", set()),
+        ("dwi.json", {"fit_diffusion"}),
+        ("bval", {"prepare_visit", "fit_diffusion"}),
+    ):
+        paths[name].write_text("after")
+        now = hashes()
+        assert {step for step in now if now[step] != before[step]} == redone
+        before = now
+
+
 def test_a_mask_redoes_the_segmentation_and_not_the_preparation(tmp_path):
     image = tmp_path / "a.nii"
     image.write_bytes(b"image")
