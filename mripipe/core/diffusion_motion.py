@@ -17,7 +17,7 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 from mripipe.core.coregistration import register_sequence
 from mripipe.core.gradients import GradientTable
 from mripipe.core.grid import Volume, voxel_sizes_mm
-from mripipe.core.rigid import motion_matrix
+from mripipe.core.rigid import mean_affine, motion_matrix
 from mripipe.core.tensor import B_MAX, B_TOLERANCE, design_matrix
 
 Floats = NDArray[np.floating]
@@ -67,13 +67,22 @@ def estimate_motion(
     if len(plain):
         mean = _aligned_mean(data[..., weighted], affine, matrices[weighted], mask)
         first = Volume(np.ascontiguousarray(data[..., plain[0]]), affine)
-        # Mutual information: no contrast of the one tells that of the other.
-        link = register_sequence(first, mask, Volume(mean, affine), np.eye(4))
-        matrices[weighted] = matrices[weighted] @ link
+        matrices[weighted] = matrices[weighted] @ _link(first, Volume(mean, affine), mask)
         matrices[plain] = _plain_poses(data[..., plain], affine, points, centre)
     matrices = matrices @ np.linalg.inv(matrices[0])
     apart = [np.linalg.norm(_apply(points, matrix) - points, axis=1).max() for matrix in matrices]
     return SeriesMotion(matrices, np.array(apart))
+
+
+def _link(plain: Volume, weighted: Volume, mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return the way from the image at b = 0 to the weighted ones' mean, halfway between both directions.
+
+    Mutual information, for no contrast of the one tells that of the other; interpolating the moving image
+    draws it aside, the other way in the other direction.
+    """
+    there = register_sequence(plain, mask, weighted, np.eye(4))
+    back = register_sequence(weighted, mask, plain, np.eye(4))
+    return mean_affine([there, np.linalg.inv(back)])
 
 
 def _weighted_poses(
