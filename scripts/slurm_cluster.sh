@@ -77,6 +77,14 @@ start() {
 
 stop() {
     local name
+    # A task that cannot tell its controller of its end would stay for ever.
+    export SLURM_CONF=$conf
+    if scancel --user="$(id -un)" 2>/dev/null; then
+        for _ in $(seq 100); do
+            if [ -z "$(squeue --noheader 2>/dev/null)" ]; then break; fi
+            sleep 0.1
+        done
+    fi
     for name in slurmd slurmctld munged; do
         if [ -f "$folder/$name.pid" ]; then end "$(cat "$folder/$name.pid")"; fi
     done

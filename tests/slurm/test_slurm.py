@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from trialruns import Cluster, Trial, new_trial, until, write_image
 
+from mripipe.steps.batch_record import read_batches
+
 FATES = {
     "sub-1": None,
     "sub-2": "raise",
@@ -51,7 +53,8 @@ def test_a_node_is_drained_and_a_task_cancelled_while_others_wait(cluster, in_fl
     asleep = [in_flight.trial.root / "behaviour" / f"{who}.asleep" for who in ("sub-3", "sub-4")]
     until(lambda: all(path.exists() for path in asleep), "two tasks asleep")
     cluster.node("drain")
-    cluster.ask("scancel", "1_3")
+    (batch,) = read_batches(in_flight.trial.out)
+    cluster.ask("scancel", f"{batch.arrays[0].job}_3")
     until(lambda: "DRAINED" in in_flight.progress.read_text(), "the reason why the others wait")
     assert "2 waiting of 6" in in_flight.progress.read_text()
     cluster.node("resume")
