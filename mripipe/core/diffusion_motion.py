@@ -82,7 +82,7 @@ def _link(plain: Volume, weighted: Volume, mask: NDArray[np.bool_]) -> NDArray[n
     """
     there = register_sequence(plain, mask, weighted, np.eye(4))
     back = register_sequence(weighted, mask, plain, np.eye(4))
-    return mean_affine([there, np.linalg.inv(back)])
+    return np.asarray(mean_affine([there, np.linalg.inv(back)]), np.float64)
 
 
 def _weighted_poses(

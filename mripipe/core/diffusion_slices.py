@@ -134,8 +134,10 @@ def _dark(signal: Floats, expected: Floats, place: NDArray[np.int64], judged: Ma
     # A head that moved makes whole ranges of slices differ; one that fell out differs from its neighbours.
     padded = np.pad(ratio, ((0, 0), (NEIGHBOURS, NEIGHBOURS)), constant_values=np.nan)
     around = np.lib.stride_tricks.sliding_window_view(padded, 2 * NEIGHBOURS + 1, axis=1)
-    base = np.ma.median(np.ma.masked_invalid(around), axis=2).filled(0.0)
+    known = np.isfinite(around).any(axis=2, keepdims=True)
+    base = np.nanmedian(np.where(known, around, 0.0), axis=2)
     apart = np.nan_to_num(ratio - base)
-    deviation = 1.4826 * float(np.ma.median(np.ma.masked_where(~np.isfinite(ratio), np.abs(apart))))
+    seen = np.abs(apart)[np.isfinite(ratio)]
+    deviation = 1.4826 * float(np.median(seen)) if seen.size else 0.0
     limit = max(DEVIATIONS * deviation, -np.log(1.0 - LEAST_LOSS))
     return np.asarray((apart < -limit) | (np.nan_to_num(ratio) < np.log(1.0 - HEAVY_LOSS)))
