@@ -10,7 +10,10 @@ from __future__ import annotations
 import math
 
 REPEAT_MM = 0.1
-"""Deviation of the whole border's place between two scans of one brain on one scanner."""
+"""Deviation of the whole border's place between two scans of one brain.
+
+Phantoms scanned twice gave 0.02 to 0.03 mm, two real scans of one head in other slices 0.2 mm.
+"""
 CONFIDENCE = 1.96
 
 

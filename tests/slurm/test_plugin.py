@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from trialruns import STANDIN, Cluster, Trial, until
+from trialruns import PATIENCE_SECONDS, STANDIN, Cluster, Trial, until
 
 TIGHT = "plugin = 'SLURM'\n[plugin_args]\nsbatch_args = '--mem=300 --time=5'\n"
 
@@ -29,7 +29,11 @@ def start(trial: Trial, plugin: str = TIGHT) -> subprocess.Popen[str]:
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
-    _, err = process.communicate(timeout=120)
+    try:
+        _, err = process.communicate(timeout=PATIENCE_SECONDS)
+    finally:
+        # Left running it would hand the next test's node its jobs.
+        process.kill()
     return process.returncode, err
 
 

@@ -13,8 +13,8 @@ from trialruns import Cluster, Trial, new_trial, until, write_image
 from mripipe.steps.batch_record import read_batches
 
 FATES = {
-    "sub-1": None,
-    "sub-2": "raise",
+    "sub-1": "hold",
+    "sub-2": "hold raise",
     "sub-3": "sleep 500",
     "sub-4": "sleep 500",
     "sub-5": None,
@@ -50,14 +50,19 @@ def in_flight(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 def test_a_node_is_drained_and_a_task_cancelled_while_others_wait(cluster, in_flight):
     # Four of the six fit on the node.
-    asleep = [in_flight.trial.root / "behaviour" / f"{who}.asleep" for who in ("sub-3", "sub-4")]
-    until(lambda: all(path.exists() for path in asleep), "two tasks asleep")
+    told = [in_flight.trial.root / "behaviour" / f"sub-{number}" for number in (1, 2, 3, 4)]
+    until(lambda: all(path.with_suffix(".asleep").exists() for path in told), "four tasks at work")
     cluster.node("drain")
-    (batch,) = read_batches(in_flight.trial.out)
-    cluster.ask("scancel", f"{batch.arrays[0].job}_3")
-    until(lambda: "DRAINED" in in_flight.progress.read_text(), "the reason why the others wait")
-    assert "2 waiting of 6" in in_flight.progress.read_text()
-    cluster.node("resume")
+    try:
+        (batch,) = read_batches(in_flight.trial.out)
+        cluster.ask("scancel", f"{batch.arrays[0].job}_3")
+        until(lambda: "DRAINED" in in_flight.progress.read_text(), "the reason why the others wait")
+        assert "2 waiting of 6" in in_flight.progress.read_text()
+    finally:
+        # Or every later test would wait for this node.
+        cluster.node("resume")
+        for path in told[:2]:
+            path.with_suffix(".go").touch()
 
 
 def test_what_is_in_the_queue_is_not_submitted_again(in_flight):

@@ -1,7 +1,8 @@
 """A participant's steps that take no time and no memory, and misbehave as they are told.
 
 ``TOY_BEHAVIOUR`` names a folder with a file for each participant that shall do something else than work:
-``raise`` or ``sleep SECONDS``. Images are read for real.
+``raise`` or ``sleep SECONDS``, either after ``hold``, which waits for a file with the ending ``.go``. Images
+are read for real.
 """
 
 from __future__ import annotations
@@ -40,12 +41,16 @@ def measure_visit(prepared: Prepared, *, folder: Path) -> VisitResult:
 
 def behave(participant: str) -> None:
     told = Path(os.environ["TOY_BEHAVIOUR"], participant)
-    word, _, argument = told.read_text().strip().partition(" ") if told.exists() else ("", "", "")
-    if word == "raise":
-        raise RuntimeError("the toy was told to raise")
-    if word == "sleep":
+    words = told.read_text().split() if told.exists() else []
+    if words and words[0] in ("hold", "sleep"):
         told.with_suffix(".asleep").touch()
-        time.sleep(float(argument))
+    if "hold" in words:
+        while not told.with_suffix(".go").exists():
+            time.sleep(0.1)
+    if "raise" in words:
+        raise RuntimeError("the toy was told to raise")
+    if "sleep" in words:
+        time.sleep(float(words[-1]))
 
 
 def build_subject(subject: Subject, settings: Settings) -> Workflow:
