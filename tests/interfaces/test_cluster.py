@@ -22,7 +22,9 @@ def test_a_plugin_without_jobs_is_left_as_it_is():
 
 
 @pytest.mark.parametrize("name", ["SLURM", "SGE", "PBS", "LSF"])
-def test_every_plugin_with_jobs_is_guarded(name, tmp_path):
+def test_every_plugin_with_jobs_is_guarded(name, tmp_path, monkeypatch):
+    # SGE's asks for its queue at once, again and again for most of a minute where there is none.
+    monkeypatch.setattr("time.sleep", lambda _: None)
     plugin = guarded_plugin(getattr(plugins, f"{name}Plugin"), {})
     node = SimpleNamespace(output_dir=lambda: f"{tmp_path}/100%")
     with pytest.raises(RequestError, match="stop at a '%' in a folder's name"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -25,7 +26,14 @@ def start(trial: Trial, plugin: str = TIGHT) -> subprocess.Popen[str]:
     environment = {**trial.environment, "PYTHONPATH": str(Path(STANDIN).parent)}
     environment.pop("LOGNAME", None)
     words = [sys.executable, str(STANDIN), "run", str(trial.bids), str(trial.out), "participant", *use]
-    return subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # A job in the background of a shell is deaf to Ctrl-C, and hands that down.
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        return subprocess.Popen(
+            words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
@@ -70,6 +78,6 @@ def test_jobs_do_not_outlive_an_interrupted_run(cluster, trial):
     asleep = trial.tell("sub-1", "sleep 500").with_suffix(".asleep")
     process = start(trial)
     until(asleep.exists, "the step to sleep")
-    process.send_signal(2)
+    process.send_signal(signal.SIGINT)
     assert finish(process)[0] == 130
     until(lambda: queue(cluster) == [], "the queue to be empty")
