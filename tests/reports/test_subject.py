@@ -307,3 +307,18 @@ def test_a_participant_without_visits():
 )
 def test_format_number(value, digits, expected):
     assert format_number(value, digits) == expected
+
+
+def test_a_change_is_told_with_whether_it_is_one(subject):
+    first, second = subject.visits[:2]
+    row = replace(second.volumes, change_ml=-4.25, change_mdc_ml=5.0, change="not_detected")
+
+    def shown(volumes):
+        visits = (first, replace(second, volumes=volumes))
+        return Page(render_report(replace(subject, visits=visits), settings={}, versions={})).shown
+
+    told = "\u22124.2 mL since the first visit; not told from no change (minimal detectable change 5.0 mL)."
+    assert told in shown(row)
+    larger = shown(replace(row, change="detected"))
+    assert "more than the minimal detectable change of 5.0 mL." in larger
+    assert "not told from no change" not in larger
