@@ -25,7 +25,7 @@ from mripipe.steps.batch_record import (
     task_log,
 )
 
-from .batch_submit import Wish, make_batch, submit_batch
+from .batch_submit import BatchOptions, make_batch, submit_batch
 from .batch_wait import follow, jobs_of, look, run_here
 from .commands import check_folders, note_run, settings_of
 from .state import study_state
@@ -63,10 +63,10 @@ def batch(given: Namespace) -> bool:
 
     """
     check_folders(given.bids_dir, given.out_dir)
-    wish = _wish(given)
-    earlier = [_standing(wish.out_dir, one, _asked(one)) for one in read_batches(wish.out_dir)]
+    chosen = _options(given)
+    earlier = [_standing(chosen.out_dir, one, _asked(one)) for one in read_batches(chosen.out_dir)]
     if given.summary:
-        return _conclude(wish, {}, waited=False)
+        return _conclude(chosen, {}, waited=False)
     active = [one for one in earlier if one.active]
     if any(task.phase == "unknown" for one in active for task in one.tasks.values()):
         raise ProcessingError(
@@ -74,15 +74,15 @@ def batch(given: Namespace) -> bool:
             "submitted"
         )
     queued = {who for one in active for who, task in one.tasks.items() if task.phase != "ended"}
-    todo = [who for who in _undone(wish) if who not in queued]
+    todo = [who for who in _undone(chosen) if who not in queued]
     if given.dry_run:
-        return _dry_run(wish, todo, queued, len(earlier))
+        return _dry_run(chosen, todo, queued, len(earlier))
     if not todo and earlier and (earlier[-1].group.phase != "ended" or earlier[-1].group.status == 0):
-        return _left_alone(wish, active)
-    return _hand_over(wish, todo, active, len(earlier))
+        return _left_alone(chosen, active)
+    return _hand_over(chosen, todo, active, len(earlier))
 
 
-def _wish(given: Namespace) -> Wish:
+def _options(given: Namespace) -> BatchOptions:
     path = given.site or find_site(os.environ)
     site = read_site(path) if path is not None else Site()
     scheduler = given.scheduler or site.scheduler
@@ -91,40 +91,44 @@ def _wish(given: Namespace) -> Wish:
             "no scheduler: give --scheduler slurm, pbs, sge or local, or a site profile that names one"
         )
     study = read_study(given.bids_dir, derivatives=given.derivatives, participants=given.participant_label)
-    return Wish(given, study, given.out_dir.absolute(), site, scheduler, settings_of(given))
+    return BatchOptions(given, study, given.out_dir.absolute(), site, scheduler, settings_of(given))
 
 
-def _hand_over(wish: Wish, todo: Sequence[str], active: Sequence[_Standing], n_earlier: int) -> bool:
-    made, scripts = make_batch(wish, todo, n_earlier + 1)
-    given = wish.given
-    work_dir = (given.work_dir or wish.out_dir / "work").absolute()
-    note_run(wish.out_dir, wish.study.root, given.derivatives, work_dir, wish.settings)
-    made = submit_batch(wish, made, scripts, after=[job for one in active for job in jobs_of([one.batch])])
-    if wish.scheduler == "local":
-        run_here(wish.out_dir, made, limit=wish.limit or 1)
-        return _conclude(wish, {})
+def _hand_over(
+    chosen: BatchOptions, todo: Sequence[str], active: Sequence[_Standing], n_earlier: int
+) -> bool:
+    made, scripts = make_batch(chosen, todo, n_earlier + 1)
+    given = chosen.given
+    work_dir = (given.work_dir or chosen.out_dir / "work").absolute()
+    note_run(chosen.out_dir, chosen.study.root, given.derivatives, work_dir, chosen.settings)
+    made = submit_batch(chosen, made, scripts, after=[job for one in active for job in jobs_of([one.batch])])
+    if chosen.scheduler == "local":
+        run_here(chosen.out_dir, made, limit=chosen.limit or 1)
+        return _conclude(chosen, {})
     jobs = ", ".join(array.job or "" for array in made.arrays)
     print(f"{len(todo)} participants submitted as job {jobs}, then the group stage as job {made.group}")
     if not given.wait:
         return True
-    return _conclude(wish, follow(wish.out_dir, [*(a.batch for a in active), made], poll_seconds=given.poll))
+    return _conclude(
+        chosen, follow(chosen.out_dir, [*(a.batch for a in active), made], poll_seconds=given.poll)
+    )
 
 
-def _left_alone(wish: Wish, active: Sequence[_Standing]) -> bool:
+def _left_alone(chosen: BatchOptions, active: Sequence[_Standing]) -> bool:
     """Submit nothing, for all is done or in the queue."""
-    if active and wish.given.wait:
+    if active and chosen.given.wait:
         batches = [one.batch for one in active]
-        return _conclude(wish, follow(wish.out_dir, batches, poll_seconds=wish.given.poll))
+        return _conclude(chosen, follow(chosen.out_dir, batches, poll_seconds=chosen.given.poll))
     print("nothing to submit", file=sys.stderr)
-    return _conclude(wish, {}, waited=not active)
+    return _conclude(chosen, {}, waited=not active)
 
 
-def _dry_run(wish: Wish, todo: Sequence[str], queued: set[str], n_earlier: int) -> bool:
-    made, scripts = make_batch(wish, todo, n_earlier + 1)
+def _dry_run(chosen: BatchOptions, todo: Sequence[str], queued: set[str], n_earlier: int) -> bool:
+    made, scripts = make_batch(chosen, todo, n_earlier + 1)
     for name, text in scripts.items():
         print(f"# {name}\n{text}")
     print(
-        f"{len(todo)} of {len(wish.study.subjects)} participants to do, {len(queued)} in the queue; "
+        f"{len(todo)} of {len(chosen.study.subjects)} participants to do, {len(queued)} in the queue; "
         f"{made.memory_mb} MB and {made.minutes} min each; nothing was submitted",
         file=sys.stderr,
     )
@@ -143,53 +147,53 @@ def _standing(out_dir: Path, batch: Batch, queue: Queue | None) -> _Standing:
     return _Standing(batch, read_tasks(out_dir, batch, queue), read_group(out_dir, batch, queue))
 
 
-def _undone(wish: Wish) -> list[str]:
+def _undone(chosen: BatchOptions) -> list[str]:
     """Return the participants of whom a step, or the published result, is missing."""
-    work_dir = (wish.given.work_dir or wish.out_dir / "work").absolute()
-    states = study_state(wish.study, wish.out_dir, work_dir=work_dir, settings=wish.settings)
+    work_dir = (chosen.given.work_dir or chosen.out_dir / "work").absolute()
+    states = study_state(chosen.study, chosen.out_dir, work_dir=work_dir, settings=chosen.settings)
     return [
         who
         for who, steps in states.items()
         if steps is None
         or any(step.state != "done" for step in steps)
-        or read_published(wish.out_dir, who) is None
+        or read_published(chosen.out_dir, who) is None
     ]
 
 
-def _conclude(wish: Wish, seen: Queue, *, waited: bool = True) -> bool:
+def _conclude(chosen: BatchOptions, seen: Queue, *, waited: bool = True) -> bool:
     """Say what became of everyone; what the scheduler has forgotten is asked of its accounting.
 
     `waited` says whether the group stage is over; it asks for this summary itself before it begins.
     """
     standings = []
-    for one in read_batches(wish.out_dir):
+    for one in read_batches(chosen.out_dir):
         queue = _asked(one)
         known = {
             **(ask_accounting(jobs_of([one])) if one.scheduler == "slurm" else {}),
             **seen,
             **(queue or {}),
         }
-        standings.append(_standing(wish.out_dir, one, known if known or queue is not None else None))
-    outcomes = _outcomes(wish, standings)
+        standings.append(_standing(chosen.out_dir, one, known if known or queue is not None else None))
+    outcomes = _outcomes(chosen, standings)
     for outcome in outcomes:
         if outcome.state != "done":
             print(f"{outcome.state.ljust(STATE_WIDTH)}  {outcome.participant_id}  {outcome.why}".rstrip())
     done = sum(outcome.state == "done" for outcome in outcomes)
-    group = _group_line(wish.out_dir, standings)
+    group = _group_line(chosen.out_dir, standings)
     print(f"{done} of {len(outcomes)} participants done; group stage: {group}", file=sys.stderr)
     whole = group == "done" if waited else not group.startswith("failed")
     return done == len(outcomes) and whole
 
 
-def _outcomes(wish: Wish, standings: Sequence[_Standing]) -> list[Outcome]:
-    undone = set(_undone(wish))
+def _outcomes(chosen: BatchOptions, standings: Sequence[_Standing]) -> list[Outcome]:
+    undone = set(_undone(chosen))
     last = {who: one for one in standings for who in one.tasks}
     found = []
-    for who in (subject.participant_id for subject in wish.study.subjects):
+    for who in (subject.participant_id for subject in chosen.study.subjects):
         one = last.get(who)
         task, made = (one.tasks[who], one.batch) if one is not None else (None, None)
-        said = last_line(task_log(wish.out_dir, made, who)) if made is not None else ""
-        errors = read_published(wish.out_dir, who) or ()
+        said = last_line(task_log(chosen.out_dir, made, who)) if made is not None else ""
+        errors = read_published(chosen.out_dir, who) or ()
         found.append(outcome_of(who, task, batch=made, done=who not in undone, errors=errors, said=said))
     return found
 

@@ -30,7 +30,7 @@ DEFAULT_NPROCS = 2
 
 
 @dataclass(frozen=True)
-class Wish:
+class BatchOptions:
     """What was asked for."""
 
     given: Namespace
@@ -51,7 +51,7 @@ class Wish:
         return self.given.array_limit or self.site.array_limit
 
 
-def make_batch(wish: Wish, todo: Sequence[str], number: int) -> tuple[Batch, dict[str, str]]:
+def make_batch(chosen: BatchOptions, todo: Sequence[str], number: int) -> tuple[Batch, dict[str, str]]:
     """Return a batch that is not yet submitted, and its scripts by name.
 
     Raises
@@ -60,36 +60,38 @@ def make_batch(wish: Wish, todo: Sequence[str], number: int) -> tuple[Batch, dic
         The output folder's name cannot be given to the scheduler or the container.
 
     """
-    folder = batch_folder(wish.out_dir, number)
-    check_folder(wish.scheduler, folder)
-    size = wish.site.max_array
+    folder = batch_folder(chosen.out_dir, number)
+    check_folder(chosen.scheduler, folder)
+    size = chosen.site.max_array
     arrays = tuple(Array(tuple(todo[i : i + size])) for i in range(0, len(todo), size))
-    request, programs = _request(wish, todo), _programs(wish)
+    request, programs = _request(chosen, todo), _programs(chosen)
     # Together the arrays keep to the limit.
-    limit = None if wish.limit is None else max(1, wish.limit // max(len(arrays), 1))
+    limit = None if chosen.limit is None else max(1, chosen.limit // max(len(arrays), 1))
     scripts = {
         f"participants_{n}.sh": participants_script(
-            wish.scheduler,
+            chosen.scheduler,
             folder=folder,
             number=n,
             count=len(array.participants),
             request=request,
             limit=limit,
-            site=wish.site,
+            site=chosen.site,
             programs=programs,
         )
         for n, array in enumerate(arrays, start=1)
     }
     # It takes everyone, whoever was asked for now.
-    visits = sum(1 for _ in wish.study.root.glob("sub-*/ses-*"))
+    visits = sum(1 for _ in chosen.study.root.glob("sub-*/ses-*"))
     scripts["group.sh"] = group_script(
-        wish.scheduler, folder=folder, request=group_request(visits), site=wish.site, programs=programs
+        chosen.scheduler, folder=folder, request=group_request(visits), site=chosen.site, programs=programs
     )
-    batch = Batch(number, wish.scheduler, arrays, minutes=request.minutes, memory_mb=request.memory_mb)
+    batch = Batch(number, chosen.scheduler, arrays, minutes=request.minutes, memory_mb=request.memory_mb)
     return batch, scripts
 
 
-def submit_batch(wish: Wish, batch: Batch, scripts: dict[str, str], *, after: Sequence[str]) -> Batch:
+def submit_batch(
+    chosen: BatchOptions, batch: Batch, scripts: dict[str, str], *, after: Sequence[str]
+) -> Batch:
     """Write a batch down and submit it; the group stage comes after its arrays and the jobs `after`.
 
     Raises
@@ -98,47 +100,47 @@ def submit_batch(wish: Wish, batch: Batch, scripts: dict[str, str], *, after: Se
         The scheduler refuses. What it took before runs on, and is known to the next call.
 
     """
-    folder = batch_folder(wish.out_dir, batch.number)
+    folder = batch_folder(chosen.out_dir, batch.number)
     for name, text in scripts.items():
         write_atomic(folder / name, text)
-    write_batch(wish.out_dir, batch)
-    if wish.scheduler == "local":
+    write_batch(chosen.out_dir, batch)
+    if chosen.scheduler == "local":
         return batch
     jobs: list[str] = []
     try:
         for n, array in enumerate(batch.arrays):
-            jobs.append(submit(wish.scheduler, folder / f"participants_{n + 1}.sh"))
+            jobs.append(submit(chosen.scheduler, folder / f"participants_{n + 1}.sh"))
             known = (*batch.arrays[:n], replace(array, job=jobs[-1]), *batch.arrays[n + 1 :])
             batch = replace(batch, arrays=known)
-            write_batch(wish.out_dir, batch)
-        group = submit(wish.scheduler, folder / "group.sh", after=[*after, *jobs])
+            write_batch(chosen.out_dir, batch)
+        group = submit(chosen.scheduler, folder / "group.sh", after=[*after, *jobs])
     except RequestError:
         if not jobs:
             shutil.rmtree(folder)
         raise
     batch = replace(batch, group=group)
-    write_batch(wish.out_dir, batch)
+    write_batch(chosen.out_dir, batch)
     return batch
 
 
-def _request(wish: Wish, todo: Sequence[str]) -> Request:
+def _request(chosen: BatchOptions, todo: Sequence[str]) -> Request:
     """Return what each task asks for: the most that one of them needs, or what the user says."""
-    with_diffusion = not wish.settings.diffusion.skip
-    subjects = [wish.study.subject(who) for who in todo]
-    needs = [request_for(one, nprocs=wish.nprocs, with_diffusion=with_diffusion) for one in subjects]
-    most = largest_request(needs) if needs else Request(wish.nprocs, 0, 0)
-    memory = most.memory_mb if wish.given.mem_gb is None else round(1000 * wish.given.mem_gb)
-    return Request(wish.nprocs, memory, wish.given.time or most.minutes)
+    with_diffusion = not chosen.settings.diffusion.skip
+    subjects = [chosen.study.subject(who) for who in todo]
+    needs = [request_for(one, nprocs=chosen.nprocs, with_diffusion=with_diffusion) for one in subjects]
+    most = largest_request(needs) if needs else Request(chosen.nprocs, 0, 0)
+    memory = most.memory_mb if chosen.given.mem_gb is None else round(1000 * chosen.given.mem_gb)
+    return Request(chosen.nprocs, memory, chosen.given.time or most.minutes)
 
 
-def _programs(wish: Wish) -> Programs:
+def _programs(chosen: BatchOptions) -> Programs:
     """Return the command lines of the tasks, with every path absolute."""
-    given, out_dir = wish.given, wish.out_dir
-    bids_dir = wish.study.root
+    given, out_dir = chosen.given, chosen.out_dir
+    bids_dir = chosen.study.root
     files = [path.absolute() for path in (given.config, given.plan) if path is not None]
     work_dir = (given.work_dir or out_dir / "work").absolute()
     masks = [folder.absolute() for folder in given.derivatives]
-    start = start_words(wish.site, sys.executable, [bids_dir, out_dir, work_dir, *masks, *files])
+    start = start_words(chosen.site, sys.executable, [bids_dir, out_dir, work_dir, *masks, *files])
     options = ["--derivatives", *map(str, masks)] if masks else []
     options += ["--work-dir", str(work_dir)]
     options += ["--skip-dwi"] if given.skip_dwi else []
@@ -149,8 +151,8 @@ def _programs(wish: Wish) -> Programs:
     where = (str(bids_dir), str(out_dir))
     everyone = ["--participant-label", *given.participant_label] if given.participant_label else []
     plan = ["--plan", str(given.plan.absolute())] if given.plan else []
-    one = ("participant", *options, "--nprocs", str(wish.nprocs), "--participant-label")
-    summary = (*options, "--scheduler", wish.scheduler, *everyone, "--summary")
+    one = ("participant", *options, "--nprocs", str(chosen.nprocs), "--participant-label")
+    summary = (*options, "--scheduler", chosen.scheduler, *everyone, "--summary")
     return Programs(
         participant=(*start, "run", *where, *one),
         summary=(*start, "batch", *where, *summary),

@@ -24,6 +24,11 @@ SKY: Final = "#56b4e9"
 GREY: Final = "#9aa4ae"
 """Colours that people with any colour vision can tell apart (Okabe & Ito)."""
 
+WIDTH: Final = 680.0
+"""Of a chart that fills a report's column, drawing units."""
+LEFT: Final = 62.0
+RIGHT: Final = 650.0
+"""Where its x axis begins and ends."""
 FONT: Final = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', Arial, sans-serif"
 
 

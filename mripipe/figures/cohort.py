@@ -14,9 +14,12 @@ from mripipe.figures.chart import (
     GREEN,
     GREY,
     INK,
+    LEFT,
     ORANGE,
+    RIGHT,
     SKY,
     SOFT,
+    WIDTH,
     Scale,
     dot,
     draw_axes,
@@ -29,9 +32,6 @@ from mripipe.figures.chart import (
 )
 from mripipe.figures.svg import element
 
-_WIDTH: Final = 680.0
-_LEFT: Final = 62.0
-_RIGHT: Final = 650.0
 _TOP: Final = 40.0
 _BOTTOM: Final = 330.0
 _HEIGHT: Final = 386.0
@@ -83,8 +83,8 @@ def spaghetti(courses: Sequence[Course], *, label: str, fit: tuple[float, float]
     months = [m for course in courses for m in course.months]
     values = [v for course in courses for v in course.values]
     x_ticks, y_ticks = round_ticks(min(months), max(months)), round_ticks(_floor(values), max(values))
-    x, y = Scale(x_ticks[0], x_ticks[-1], _LEFT, _RIGHT), Scale(y_ticks[0], y_ticks[-1], _BOTTOM, _TOP)
-    root = start_chart(_WIDTH, _HEIGHT, f"{label} over months, {len(courses)} participants")
+    x, y = Scale(x_ticks[0], x_ticks[-1], LEFT, RIGHT), Scale(y_ticks[0], y_ticks[-1], _BOTTOM, _TOP)
+    root = start_chart(WIDTH, _HEIGHT, f"{label} over months, {len(courses)} participants")
     draw_axes(
         root, x, y, x_ticks=[(t, f"{t:g}") for t in x_ticks], y_ticks=[(t, f"{t:g}") for t in y_ticks],
         x_label="Months", y_label=label,
@@ -100,7 +100,7 @@ def spaghetti(courses: Sequence[Course], *, label: str, fit: tuple[float, float]
         ends = [(x(m), y(fit[0] + fit[1] * m)) for m in (min(months), max(months))]
         path(root, ends, stroke="#fff", width=6)
         path(root, ends, stroke=ORANGE, width=3)
-        words(root, "mean course of the model", _RIGHT, _TOP - 16, anchor="end", fill=ORANGE, bold=True)
+        words(root, "mean course of the model", RIGHT, _TOP - 16, anchor="end", fill=ORANGE, bold=True)
     return finish(root)
 
 
@@ -120,8 +120,8 @@ def by_score(values: Mapping[int, Sequence[float]], *, label: str, score: str) -
     everything = [v for group in values.values() for v in group]
     low, high = min(values), max(values)
     y_ticks = round_ticks(_floor(everything), max(everything))
-    x, y = Scale(low - 0.6, high + 0.6, _LEFT, _RIGHT), Scale(y_ticks[0], y_ticks[-1], _BOTTOM, _TOP)
-    root = start_chart(_WIDTH, _HEIGHT, f"{label} by {score}, {len(everything)} participants")
+    x, y = Scale(low - 0.6, high + 0.6, LEFT, RIGHT), Scale(y_ticks[0], y_ticks[-1], _BOTTOM, _TOP)
+    root = start_chart(WIDTH, _HEIGHT, f"{label} by {score}, {len(everything)} participants")
     ticks = [(float(s), f"{s} (n = {len(values.get(s, ()))})") for s in range(low, high + 1)]
     draw_axes(
         root, x, y, x_ticks=ticks, y_ticks=[(t, f"{t:g}") for t in y_ticks], x_label=score, y_label=label
@@ -245,7 +245,7 @@ def score_bars(counts: Mapping[str, Sequence[int]], *, score: str) -> str:
     left, right, top, row = 100.0, 650.0, 40.0, 44.0
     bottom = top + row * len(counts)
     x = Scale(0, 100, left, right)
-    root = start_chart(_WIDTH, bottom + 52, f"{score} at {len(counts)} windows")
+    root = start_chart(WIDTH, bottom + 52, f"{score} at {len(counts)} windows")
     for tick in range(0, 101, 20):
         line(root, x(tick), top - 6, x(tick), bottom)
         words(root, f"{tick}", x(tick), bottom + 18, anchor="middle")
@@ -294,8 +294,8 @@ def bland_altman_plot(pairs: Sequence[tuple[float, float]], limits: BlandAltman,
     gaps = [a - b for a, b in pairs]
     x_ticks = round_ticks(min(means), max(means))
     y_ticks = round_ticks(min(*gaps, limits.lower, 0.0), max(*gaps, limits.upper, 0.0))
-    x, y = Scale(x_ticks[0], x_ticks[-1], _LEFT, _RIGHT - 90), Scale(y_ticks[0], y_ticks[-1], _BOTTOM, _TOP)
-    root = start_chart(_WIDTH, _HEIGHT, f"Bland-Altman plot, {label}")
+    x, y = Scale(x_ticks[0], x_ticks[-1], LEFT, RIGHT - 90), Scale(y_ticks[0], y_ticks[-1], _BOTTOM, _TOP)
+    root = start_chart(WIDTH, _HEIGHT, f"Bland-Altman plot, {label}")
     draw_axes(
         root, x, y, x_ticks=[(t, f"{t:g}") for t in x_ticks], y_ticks=[(t, f"{t:g}") for t in y_ticks],
         x_label="Mean of both", y_label=f"Difference, {label}",

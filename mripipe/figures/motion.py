@@ -11,6 +11,7 @@ from mripipe.figures.chart import (
     GREEN,
     INK,
     ORANGE,
+    WIDTH,
     Scale,
     finish,
     line,
@@ -21,7 +22,6 @@ from mripipe.figures.chart import (
 )
 from mripipe.figures.svg import element
 
-_WIDTH: Final = 680.0
 _COLOURS: Final = (BLUE, ORANGE, GREEN)
 _AXES: Final = ("x, left-right", "y, front-back", "z, up-down")
 _LEAST: Final = 0.5
@@ -39,7 +39,7 @@ def motion_chart(motion: Sequence[Sequence[float]], odd: Sequence[int] = ()) -> 
         Volumes with slices that fell out, marked on the axis.
 
     """
-    root = start_chart(_WIDTH, 236.0, f"Head motion over {len(motion)} volumes")
+    root = start_chart(WIDTH, 236.0, f"Head motion over {len(motion)} volumes")
     for first, label, left, right in ((0, "Shift, mm", 62.0, 336.0), (3, "Turn, degrees", 392.0, 666.0)):
         columns = [[row[first + axis] for row in motion] for axis in range(3)]
         reach = max(_LEAST, *(abs(value) for column in columns for value in column))

@@ -17,9 +17,12 @@ from mripipe.figures.chart import (
     GREEN,
     GREY,
     INK,
+    LEFT,
     ORANGE,
+    RIGHT,
     SKY,
     SOFT,
+    WIDTH,
     Scale,
     dot,
     draw_axes,
@@ -32,9 +35,6 @@ from mripipe.figures.chart import (
 )
 from mripipe.figures.svg import element
 
-_WIDTH: Final = 680.0
-_LEFT: Final = 62.0
-_RIGHT: Final = 650.0
 _LETTER: Final = 7.2
 """Generous width of a letter in the charts' type, drawing units."""
 
@@ -99,24 +99,24 @@ def profile_chart(
     values = [v for row in lines for side in (row.near, row.far) for v in side if v is not None]
     ticks = round_ticks(0.0, max(values, default=0.8), count=5)
     top, bottom = 64.0, 300.0
-    x, y = Scale(0.0, 1.0, _LEFT, _RIGHT), Scale(ticks[0], ticks[-1], bottom, top)
+    x, y = Scale(0.0, 1.0, LEFT, RIGHT), Scale(ticks[0], ticks[-1], bottom, top)
     rows = _LESION_ROW * sum(any(row.lesion) for row in lines)
-    root = start_chart(_WIDTH, bottom + rows + 36, title)
+    root = start_chart(WIDTH, bottom + rows + 36, title)
     colours = visit_colours(len(lines))
     for tick in ticks:
-        line(root, _LEFT, y(tick), _RIGHT, y(tick))
-        words(root, f"{tick:g}", _LEFT - 10, y(tick) + 4.5, anchor="end")
+        line(root, LEFT, y(tick), RIGHT, y(tick))
+        words(root, f"{tick:g}", LEFT - 10, y(tick) + 4.5, anchor="end")
     _draw_parts(root, parts, x, top, bottom)
     for row, colour in zip(lines, colours, strict=True):
         _draw_values(root, row.far, x, y, stroke=colour, width=1.4, dashes="5 4")
     for row, colour in zip(lines, colours, strict=True):
         _draw_values(root, row.near, x, y, stroke=colour, width=2.4)
-    words(root, "FA", _LEFT - 44, top - 14, fill=INK)
-    line(root, _LEFT, bottom, _RIGHT, bottom, stroke=BASE)
+    words(root, "FA", LEFT - 44, top - 14, fill=INK)
+    line(root, LEFT, bottom, RIGHT, bottom, stroke=BASE)
     below = _draw_lesions(root, lines, colours, x, bottom)
-    words(root, ends[0], _LEFT, below + 20)
-    words(root, ends[1], _RIGHT, below + 20, anchor="end")
-    words(root, "Along the tract", (_LEFT + _RIGHT) / 2, below + 20, anchor="middle", fill=INK)
+    words(root, ends[0], LEFT, below + 20)
+    words(root, ends[1], RIGHT, below + 20, anchor="end")
+    words(root, "Along the tract", (LEFT + RIGHT) / 2, below + 20, anchor="middle", fill=INK)
     _draw_key(root, [row.visit for row in lines], colours, sides)
     return finish(root)
 
@@ -142,16 +142,16 @@ def ratio_chart(
     y_ticks = round_ticks(min([*values, 0.9]), max([*values, 1.0]), count=5)
     x_ticks = round_ticks(min(0.0, *times), max(times)) if len(set(times)) > 1 else [times[0]]
     top, bottom = 64.0, 300.0
-    x = Scale(min(x_ticks[0], *times), max(x_ticks[-1], *times), _LEFT, _RIGHT)
+    x = Scale(min(x_ticks[0], *times), max(x_ticks[-1], *times), LEFT, RIGHT)
     y = Scale(y_ticks[0], y_ticks[-1], bottom, top)
-    root = start_chart(_WIDTH, bottom + 56, f"{y_label} at {len(times)} visits")
+    root = start_chart(WIDTH, bottom + 56, f"{y_label} at {len(times)} visits")
     draw_axes(
         root, x, y, x_ticks=[(t, f"{t:g}") for t in x_ticks], y_ticks=[(t, f"{t:g}") for t in y_ticks],
         x_label=x_label, y_label="",
     )  # fmt: skip
-    words(root, y_label, _LEFT - 44, top - 14, fill=INK)
-    line(root, _LEFT, y(1.0), _RIGHT, y(1.0), stroke=BASE, width=1.4)
-    words(root, "sides alike", _RIGHT, y(1.0) - 6, anchor="end", size=11.5)
+    words(root, y_label, LEFT - 44, top - 14, fill=INK)
+    line(root, LEFT, y(1.0), RIGHT, y(1.0), stroke=BASE, width=1.4)
+    words(root, "sides alike", RIGHT, y(1.0) - 6, anchor="end", size=11.5)
     colours = [_LINE_COLOURS[number % len(_LINE_COLOURS)] for number in range(len(lines))]
     for number, row in reversed(list(enumerate(lines))):
         seen = [(x(t), y(v)) for t, v in zip(times, row.values, strict=True) if v is not None]
@@ -161,7 +161,7 @@ def ratio_chart(
                 shown = f"{row.name}, {visit}: {value:.3f}"
                 radius = 4.5 if number == 0 else 3.5
                 dot(root, x(t), y(value), fill=colours[number], radius=radius, title=shown)
-    _draw_names(root, [row.name for row in lines], colours, _LEFT, 22.0)
+    _draw_names(root, [row.name for row in lines], colours, LEFT, 22.0)
     return finish(root)
 
 
@@ -222,8 +222,8 @@ def _draw_lesions(
 def _draw_key(
     root: ET.Element, visits: Sequence[str], colours: Sequence[str], sides: tuple[str, str]
 ) -> None:
-    end = _draw_names(root, visits, colours, _LEFT, 22.0)
-    at = max(end + 18.0, _RIGHT - 40.0 - _LETTER * (len(sides[0]) + len(sides[1])) - 40.0)
+    end = _draw_names(root, visits, colours, LEFT, 22.0)
+    at = max(end + 18.0, RIGHT - 40.0 - _LETTER * (len(sides[0]) + len(sides[1])) - 40.0)
     for name, width, dashes in ((sides[0], 2.4, ""), (sides[1], 1.4, "5 4")):
         path(root, [(at, 18.0), (at + 26, 18.0)], stroke=SOFT, width=width, dashes=dashes)
         words(root, name, at + 32, 22.0)

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from mripipe.errors import RequestError
 from mripipe.model.dicom import Series
+from mripipe.model.toml import read_toml
 
 SUFFIXES: Final = ("T1w", "T2w", "FLAIR", "dwi")
 """What can be taken in."""
@@ -146,10 +147,7 @@ def read_protocol(path: Path) -> Protocol:
         The file cannot be read, is not TOML, or has an unknown or unfit table, key or value.
 
     """
-    try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise RequestError(f"{path}: not a readable TOML file ({error})") from error
+    tables = read_toml(path)
     try:
         return protocol_from_tables(tables)
     except RequestError as error:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
 from mripipe.errors import RequestError
+from mripipe.model.toml import read_toml
 
 Segmenter = Literal["asymmetry", "external"]
 Level = Literal["fast", "standard"]
@@ -92,10 +92,7 @@ def read_settings(path: Path) -> Settings:
         The file cannot be read, is not TOML, or has an unknown table, key or value.
 
     """
-    try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise RequestError(f"{path}: not a readable TOML file ({error})") from error
+    tables = read_toml(path)
     try:
         return settings_from_tables(tables)
     except RequestError as error:

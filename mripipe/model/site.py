@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from mripipe.errors import RequestError
+from mripipe.model.toml import read_toml
 
 Scheduler = Literal["slurm", "pbs", "sge", "local"]
 SITE_FILE = Path("mripipe", "site.toml")
@@ -74,10 +74,7 @@ def read_site(path: Path) -> Site:
         The file cannot be read, is not TOML, or has an unknown key or a wrong value.
 
     """
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise RequestError(f"{path}: not a readable TOML file ({error})") from error
+    table = read_toml(path)
     known = [item.name for item in fields(Site)]
     for name in table:
         if name not in known:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any, Final, Literal, TypeVar, get_args, get_type_hints
 
 from mripipe.errors import RequestError
 from mripipe.model.group import Clock
+from mripipe.model.toml import read_toml
 from mripipe.stats.formula import parse_formula
 
 _T = TypeVar("_T")
@@ -145,13 +145,9 @@ def read_plan(path: Path) -> Plan:
         The file cannot be read, is not TOML, or has an unknown or unfit key, by name.
 
     """
+    document = read_toml(path)
     try:
-        raw = path.read_bytes()
-        document = tomllib.loads(raw.decode("utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise RequestError(f"{path}: not a readable TOML file ({error})") from error
-    try:
-        return _plan(document, hashlib.sha256(raw).hexdigest())
+        return _plan(document, hashlib.sha256(path.read_bytes()).hexdigest())
     except RequestError as error:
         raise RequestError(f"{path}: {error}") from error
 

@@ -24,10 +24,15 @@ MAX_FILE_BYTES: Final = 8 << 30
 """No DICOM file is larger; a larger member of an archive is not unpacked."""
 MAX_MEMBERS: Final = 2_000_000
 _ARCHIVES: Final = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz")
+# RuntimeError is what zipfile raises for a member that is encrypted or packed in a way unknown to it.
 _BROKEN: Final = (
-    EOFError, zlib.error, gzip.BadGzipFile, tarfile.TarError, zipfile.BadZipFile, NotImplementedError,
+    EOFError,
+    zlib.error,
+    gzip.BadGzipFile,
+    tarfile.TarError,
+    zipfile.BadZipFile,
     RuntimeError,
-)  # fmt: skip
+)
 
 
 class _TooMuchError(Exception):

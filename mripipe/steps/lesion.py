@@ -175,16 +175,18 @@ def infarct_from_log_odds(
     """
     rough = load_rough_map(prepared)
     region = log_odds.data > NEVER / 2
-    reach = {"start_mm": ACUTE_MM, "core_mm": ACUTE_MM} if acute else {}
-    probability = lesion_probability(np.where(region, log_odds.data, 0.0), region, elsewhere, **reach)
+    evidence = np.where(region, log_odds.data, 0.0)
     # A template voxel of 1 mm^3 is this much of the patient's brain.
     voxel_ml = abs(float(np.linalg.det(rough.matrix[:3, :3]))) / 1000.0
     template = load_template()
     box, affine = _symmetric_box(template.mask, template.affine)
+    territory = _territory()[box]
     if acute:
-        kept = select_acute(probability, _territory()[box], voxel_ml=voxel_ml)
+        probability = lesion_probability(evidence, region, elsewhere, start_mm=ACUTE_MM, core_mm=ACUTE_MM)
+        kept = select_acute(probability, territory, voxel_ml=voxel_ml)
     else:
-        kept = select_infarct(probability, _territory()[box], region, voxel_ml=voxel_ml)
+        probability = lesion_probability(evidence, region, elsewhere)
+        kept = select_infarct(probability, territory, region, voxel_ml=voxel_ml)
     brain = load_own_mask(prepared.brain_mask)
     return push_to_native(np.where(kept, probability, 0.0), affine, reference, rough, brain)
 

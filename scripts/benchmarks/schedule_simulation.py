@@ -124,96 +124,123 @@ class Simulation:
         """Run batches until everyone is done."""
         while any(not task.finished for task in self.tasks):
             self.rounds += 1
-            self._batch([i for i, task in enumerate(self.tasks) if not task.finished])
+            Batch(self, [i for i, task in enumerate(self.tasks) if not task.finished]).run()
             if self.cluster.tables == "end":
                 self.time += self.costs.table_seconds * self.visits
             self.time += self.costs.group_seconds * self.visits
 
-    def _batch(self, waiting: list[int]) -> None:
-        """Run one array to its end. Events are (time, order, kind, task)."""
-        events: list[tuple[float, int, str, int]] = []
-        order = iter(range(10**9))
-        started: dict[int, float] = {}
-        running, dispatch_free = 0, self.time
-        table_queue: list[tuple[float, int]] = []
-        table_held: list[int] = []
-        stage: dict[int, str] = {}
-        doomed: dict[int, float] = {}
 
-        def push(when: float, kind: str, who: int) -> None:
-            heapq.heappush(events, (when, next(order), kind, who))
+class Batch:
+    """One array from its first task to its last. Events are (time, order, kind, task)."""
 
-        def start_more() -> None:
-            nonlocal running, dispatch_free
-            while waiting and running < self.cluster.slots:
-                who = waiting.pop(0)
-                running += 1
-                dispatch_free = max(dispatch_free, self.time) + 1 / self.cluster.dispatch_per_second
-                started[who] = dispatch_free
-                push(dispatch_free + self.costs.startup_seconds, "read", who)
+    def __init__(self, whole: Simulation, waiting: list[int]) -> None:
+        self.whole, self.waiting = whole, waiting
+        self.events: list[tuple[float, int, str, int]] = []
+        self.order = iter(range(10**9))
+        self.started: dict[int, float] = {}
+        self.running, self.dispatch_free = 0, whole.time
+        self.table_queue: list[tuple[float, int]] = []
+        self.table_held: list[int] = []
+        self.moving: dict[int, str] = {}
+        """What comes when a task has moved its data."""
+        self.doomed: dict[int, float] = {}
+        """Share of its computing after which a task is killed."""
 
-        def end(who: int) -> None:
-            nonlocal running
-            running -= 1
-            self.core_seconds += (self.time - started[who]) * self.cluster.nprocs
-            start_more()
+    def run(self) -> None:
+        """Go from event to event until nothing is left to come."""
+        happens = {
+            "read": self._read,
+            "compute": self._compute,
+            "computed": self._computed,
+            "written": self._written,
+            "tables": self._tables,
+        }
+        self._start_more()
+        while self.events or self.whole.disk.movers:
+            kind, who = self._next()
+            happens[kind](who)
 
-        def open_tables() -> None:
-            if table_held or not table_queue:
-                return
-            take = len(table_queue) if self.cluster.tables == "shared" else 1
-            for since, who in table_queue[:take]:
-                self.table_wait += self.time - since
-                self.peak_wait = max(self.peak_wait, self.time - since)
-                table_held.append(who)
-            del table_queue[:take]
-            done = sum(task.finished for task in self.tasks) * VISITS_A_PARTICIPANT
-            seconds = self.costs.table_seconds * (done + len(table_held) * VISITS_A_PARTICIPANT)
-            self.table_busy += seconds
-            push(self.time + seconds, "tables", table_held[0])
+    def _next(self) -> tuple[str, int]:
+        """Move the clock to what comes first: an event, or the end of someone's moving data."""
+        whole = self.whole
+        disk_end = whole.disk.next_end()
+        if self.events and self.events[0][0] <= disk_end:
+            whole.time, _, kind, who = heapq.heappop(self.events)
+            whole.disk.advance(whole.time)
+            return kind, who
+        whole.time = disk_end
+        whole.disk.advance(whole.time)
+        who = heapq.heappop(whole.disk.movers)[1]
+        return self.moving[who], who
 
-        start_more()
-        while events or self.disk.movers:
-            disk_end = self.disk.next_end()
-            if events and events[0][0] <= disk_end:
-                self.time, _, kind, who = heapq.heappop(events)
-                self.disk.advance(self.time)
-            else:
-                self.time = disk_end
-                self.disk.advance(self.time)
-                who = heapq.heappop(self.disk.movers)[1]
-                kind = {"read": "compute", "write": "written"}[stage[who]]
-            task = self.tasks[who]
-            if kind == "read":
-                stage[who] = "read"
-                self.disk.add(self.costs.read_gb * VISITS_A_PARTICIPANT, who)
-            elif kind == "compute":
-                if self.random.random() < self.cluster.failure_rate:
-                    doomed[who] = self.random.random()
-                push(self.time + task.compute_left * doomed.get(who, 1.0), "computed", who)
-            elif kind == "computed":
-                self.used_core_seconds += task.compute_left * doomed.get(who, 1.0) * self.cluster.nprocs
-                if who in doomed:
-                    # Whole steps are kept: about nine tenths of what was computed.
-                    task.compute_left *= 1 - 0.9 * doomed[who]
-                    self.kills += 1
-                    end(who)
-                else:
-                    stage[who] = "write"
-                    self.disk.add(self.costs.write_gb * VISITS_A_PARTICIPANT, who)
-            elif kind == "written":
-                if self.cluster.tables == "end":
-                    task.finished = True
-                    end(who)
-                else:
-                    table_queue.append((self.time, who))
-                    open_tables()
-            elif kind == "tables":
-                for one in table_held:
-                    self.tasks[one].finished = True
-                    end(one)
-                table_held.clear()
-                open_tables()
+    def _push(self, when: float, kind: str, who: int) -> None:
+        heapq.heappush(self.events, (when, next(self.order), kind, who))
+
+    def _start_more(self) -> None:
+        whole = self.whole
+        while self.waiting and self.running < whole.cluster.slots:
+            who = self.waiting.pop(0)
+            self.running += 1
+            self.dispatch_free = max(self.dispatch_free, whole.time) + 1 / whole.cluster.dispatch_per_second
+            self.started[who] = self.dispatch_free
+            self._push(self.dispatch_free + whole.costs.startup_seconds, "read", who)
+
+    def _end(self, who: int) -> None:
+        self.running -= 1
+        self.whole.core_seconds += (self.whole.time - self.started[who]) * self.whole.cluster.nprocs
+        self._start_more()
+
+    def _read(self, who: int) -> None:
+        self.moving[who] = "compute"
+        self.whole.disk.add(self.whole.costs.read_gb * VISITS_A_PARTICIPANT, who)
+
+    def _compute(self, who: int) -> None:
+        whole = self.whole
+        if whole.random.random() < whole.cluster.failure_rate:
+            self.doomed[who] = whole.random.random()
+        self._push(whole.time + whole.tasks[who].compute_left * self.doomed.get(who, 1.0), "computed", who)
+
+    def _computed(self, who: int) -> None:
+        whole, task = self.whole, self.whole.tasks[who]
+        whole.used_core_seconds += task.compute_left * self.doomed.get(who, 1.0) * whole.cluster.nprocs
+        if who in self.doomed:
+            # Whole steps are kept: about nine tenths of what was computed.
+            task.compute_left *= 1 - 0.9 * self.doomed[who]
+            whole.kills += 1
+            self._end(who)
+        else:
+            self.moving[who] = "written"
+            whole.disk.add(whole.costs.write_gb * VISITS_A_PARTICIPANT, who)
+
+    def _written(self, who: int) -> None:
+        if self.whole.cluster.tables == "end":
+            self.whole.tasks[who].finished = True
+            self._end(who)
+        else:
+            self.table_queue.append((self.whole.time, who))
+            self._open_tables()
+
+    def _open_tables(self) -> None:
+        if self.table_held or not self.table_queue:
+            return
+        whole = self.whole
+        take = len(self.table_queue) if whole.cluster.tables == "shared" else 1
+        for since, who in self.table_queue[:take]:
+            whole.table_wait += whole.time - since
+            whole.peak_wait = max(whole.peak_wait, whole.time - since)
+            self.table_held.append(who)
+        del self.table_queue[:take]
+        done = sum(task.finished for task in whole.tasks) * VISITS_A_PARTICIPANT
+        seconds = whole.costs.table_seconds * (done + len(self.table_held) * VISITS_A_PARTICIPANT)
+        whole.table_busy += seconds
+        self._push(whole.time + seconds, "tables", self.table_held[0])
+
+    def _tables(self, _: int) -> None:
+        for one in self.table_held:
+            self.whole.tasks[one].finished = True
+            self._end(one)
+        self.table_held.clear()
+        self._open_tables()
 
 
 SCENARIOS: dict[str, Cluster] = {
