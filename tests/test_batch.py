@@ -64,7 +64,7 @@ def test_a_dry_run_prints_both_scripts_and_writes_nothing(bids, tmp_path, slurm,
     assert "--cpus-per-task=4" in told.out
     task = next(line for line in told.out.splitlines() if line.endswith('"$participant"'))
     assert f"-P -m mripipe run {bids} {out} participant --work-dir {tmp_path}/scratch --skip-dwi" in task
-    assert "--level fast --nprocs 4 --participant-label" in task
+    assert "--level fast --nprocs 4 --omp-nthreads 1 --participant-label" in task
     assert f"mripipe run {bids} {out} group" in told.out
     assert "3 of 3 participants to do" in told.err
     assert not out.exists()

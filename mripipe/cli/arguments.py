@@ -91,6 +91,7 @@ def _add_group(run: argparse.ArgumentParser) -> None:
 
 def _add_execution(run: argparse.ArgumentParser) -> None:
     run.add_argument("--nprocs", type=count, default=processors(), metavar="N", help="steps at the same time")
+    run.add_argument("--omp-nthreads", type=count, metavar="N", help="threads of a step, for resampling")
     run.add_argument("--mem-gb", type=gigabytes, metavar="G", help="memory for all steps together")
     plugin = run.add_mutually_exclusive_group()
     plugin.add_argument("--plugin", default="multiproc", metavar="NAME", help="linear, multiproc, slurm, ...")

@@ -151,7 +151,9 @@ def _programs(chosen: BatchOptions) -> Programs:
     where = (str(bids_dir), str(out_dir))
     everyone = ["--participant-label", *given.participant_label] if given.participant_label else []
     plan = ["--plan", str(given.plan.absolute())] if given.plan else []
-    one = ("participant", *options, "--nprocs", str(chosen.nprocs), "--participant-label")
+    # The scheduler gives a task a processor for each step; a node has more, which are others'.
+    processors = ("--nprocs", str(chosen.nprocs), "--omp-nthreads", "1")
+    one = ("participant", *options, *processors, "--participant-label")
     summary = (*options, "--scheduler", chosen.scheduler, *everyone, "--summary")
     return Programs(
         participant=(*start, "run", *where, *one),

@@ -158,6 +158,7 @@ def _execution(given: Namespace) -> Execution:
     return Execution(
         plugin=plugin,
         nprocs=given.nprocs,
+        omp_nthreads=given.omp_nthreads,
         mem_gb=given.mem_gb,
         plugin_args=tuple(arguments.items()),
         stop_on_first_crash=given.stop_on_first_crash,

@@ -19,6 +19,7 @@ from mripipe.bids.names import OutputPaths
 from mripipe.bids.phenotype import read_clinical
 from mripipe.bids.tables import read_key
 from mripipe.errors import RequestError
+from mripipe.interfaces.locks import locked
 from mripipe.model.group import Clinical, Measurement, Oddity
 from mripipe.model.page import Picture
 from mripipe.reports.group import render_group
@@ -49,7 +50,8 @@ def run_group(given: Namespace) -> bool:
     Raises
     ------
     RequestError
-        Participants were chosen, the plan is unfit, or there is nothing to analyse.
+        Participants were chosen, the plan is unfit, there is nothing to analyse, or another run of the group
+        stage writes into the same folder.
 
     """
     if given.participant_label or given.session_label:
@@ -64,12 +66,13 @@ def run_group(given: Namespace) -> bool:
     clinical = _clinical(given.bids_dir, given.masks, measurements, plan)
     if given.unblind is not None and not given.unblind.is_file():
         raise RequestError(f"{given.unblind}: no such file; expected participant_id and the arm")
-    arms = _unblind(given.unblind, out_dir) if given.unblind is not None else None
-    analysis = analyse(measurements, clinical, plan, oddities=oddities)
-    print(_publish(out_dir, analysis, plan, incidence))
-    if arms is not None:
-        told = analyse_unblinded(analysis, arms, plan)
-        print(_publish(out_dir / UNBLINDED, told, plan, None))
+    with locked([OutputPaths(out_dir).logs / "locks" / "group.lock"]):
+        arms = _unblind(given.unblind, out_dir) if given.unblind is not None else None
+        analysis = analyse(measurements, clinical, plan, oddities=oddities)
+        print(_publish(out_dir, analysis, plan, incidence))
+        if arms is not None:
+            told = analyse_unblinded(analysis, arms, plan)
+            print(_publish(out_dir / UNBLINDED, told, plan, None))
     return True
 
 

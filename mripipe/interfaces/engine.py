@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import SimpleITK as sitk
 from nipype import Workflow
 
 from mripipe.errors import RequestError
@@ -22,6 +24,7 @@ from .progress import Progress, StopAtFirstFailure
 from .record import CODE, PlannedStep, StepRecord, evaluate, write_code_parts
 
 POLL_SECONDS = 0.1
+ITK_THREADS = "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"
 
 
 def prepare_graph(workflow: Workflow, *, work_dir: Path, logs: Path) -> None:
@@ -87,6 +90,7 @@ def run_graph(
     progress = Progress(todo, logs=logs, stop_on_failure=execution.stop_on_first_crash)
     step_module.interrupted = False
     with (
+        _threads(execution.threads),
         _quiet_nipype(logs / f"nipype_{records[0].participant_id}.log"),
         contextlib.suppress(StopAtFirstFailure),
     ):
@@ -124,6 +128,25 @@ def _nipype_plugin(wanted: str, arguments: dict[str, Any]) -> Any:
     if wanted not in known:
         raise RequestError(f"no such plugin: {wanted!r}; known: multiproc, {', '.join(sorted(known))}")
     return guarded_plugin(getattr(plugins, known[wanted]), arguments)
+
+
+@contextlib.contextmanager
+def _threads(number: int) -> Iterator[None]:
+    """Give ITK so many threads, here and in processes started meanwhile; it would take all of a node's.
+
+    Only resampling uses them: sums, which depend on the number of threads, are made by one.
+    """
+    before, told = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads(), os.environ.get(ITK_THREADS)
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(number)
+    os.environ[ITK_THREADS] = str(number)
+    try:
+        yield
+    finally:
+        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(before)
+        if told is None:
+            del os.environ[ITK_THREADS]
+        else:
+            os.environ[ITK_THREADS] = told
 
 
 @contextlib.contextmanager

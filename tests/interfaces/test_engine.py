@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+import SimpleITK as sitk
 
 from mripipe.errors import RequestError
 from mripipe.interfaces import engine
@@ -206,6 +207,22 @@ def test_two_processes_give_the_same_bytes_as_one(toy):
     )
     assert one == two
     assert len(one) == 8
+
+
+@pytest.mark.parametrize("plugin", ["linear", "multiproc"])
+def test_a_step_has_the_threads_that_it_is_given(toy, plugin):
+    before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    toy.write("ses-a", "threads")
+    toy.run(Execution(plugin=plugin, nprocs=2, omp_nthreads=before + 3))
+    (image,) = (toy.root / "work").rglob("ses-a_prepare/**/image.txt")
+    assert image.read_text() == str(before + 3)
+    assert sitk.ProcessObject.GetGlobalDefaultNumberOfThreads() == before
+
+
+def test_processors_are_shared_among_the_steps(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    assert [Execution(nprocs=n).threads for n in (1, 3, 8, 20)] == [8, 2, 1, 1]
+    assert Execution(nprocs=3, omp_nthreads=5).threads == 5
 
 
 def test_a_moved_work_folder_is_not_trusted(toy):

@@ -10,6 +10,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import SimpleITK as sitk
+
 from mripipe.errors import InputError
 from mripipe.model.failure import Failure
 from mripipe.model.study import Session
@@ -64,6 +66,8 @@ def prepare(session: Session, *, mask: Path | None = None, folder: Path) -> Prep
         os.kill(os.getpid(), signal.SIGKILL)
     while "wait" in text and not Path(os.environ["TOY_CALLS"] + ".go").exists():
         time.sleep(0.05)
+    if "threads" in text:
+        text = str(sitk.ProcessObject.GetGlobalDefaultNumberOfThreads())
     image = folder / "image.txt"
     image.write_text(text.upper())
     return Prepared(session, image, float(len(text)))

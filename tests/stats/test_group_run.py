@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from mripipe.cli import main
+from mripipe.interfaces import locks
 from mripipe.model.group import Rating
 from mripipe.stats.reliability import reliabilities
 from mripipe.stats.simulated import Truth, write_trial
@@ -218,6 +219,17 @@ def test_a_wrong_request_is_one_line(trial, tmp_path, capsys, more, word):
     assert run(trial / "bids", tmp_path / "out", *more) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert word in line
+
+
+def test_a_second_run_into_the_same_folder_is_refused(trial, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(locks, "LOCK_WAIT_SECONDS", 0.2)
+    (tmp_path / "out").mkdir()
+    shutil.copy(trial / "out" / "measurements.tsv", tmp_path / "out")
+    with locks.locked([tmp_path / "out" / "logs" / "locks" / "group.lock"]):
+        assert run(trial / "bids", tmp_path / "out") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "group.lock" in line
+    assert not (tmp_path / "out" / "group.html").exists()
 
 
 @pytest.mark.parametrize("option", ["--plan", "--masks", "--unblind"])
