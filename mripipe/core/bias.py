@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import affine_transform
 
 from mripipe.core.grid import Volume
-from mripipe.core.itk import to_itk
+from mripipe.core.itk import one_thread, to_itk
 from mripipe.core.rough_brain import to_isotropic
 
 WORKING_MM = 4.0
@@ -38,14 +38,13 @@ def correct_bias(image: Volume, mask: NDArray[np.bool_]) -> Volume:
     region = to_itk(to_isotropic(Volume(mask.astype(np.float32), image.affine), WORKING_MM)) > 0.5
     region = sitk.And(region, sitk.Cast(small > 0, sitk.sitkUInt8))
     n4 = sitk.N4BiasFieldCorrectionImageFilter()
-    # One thread: sums in another order would change the last bits.
-    n4.SetNumberOfThreads(1)
     n4.SetMaximumNumberOfIterations(ITERATIONS)
     n4.SetNumberOfControlPoints(CONTROL_POINTS)
-    n4.Execute(small, region)
-    # Asked for the field on another grid, N4 lays it along that grid's axes wherever they point: it is
-    # taken on the grid it was fitted on and carried over from there.
-    log_field = sitk.GetArrayFromImage(n4.GetLogBiasFieldAsImage(small)).transpose(2, 1, 0)
+    with one_thread():
+        n4.Execute(small, region)
+        # Asked for the field on another grid, N4 lays it along that grid's axes wherever they point: it is
+        # taken on the grid it was fitted on and carried over from there.
+        log_field = sitk.GetArrayFromImage(n4.GetLogBiasFieldAsImage(small)).transpose(2, 1, 0)
     pull = np.linalg.inv(coarse.affine) @ image.affine
     field = affine_transform(
         log_field, pull[:3, :3], pull[:3, 3], output_shape=image.shape, order=1, mode="nearest"

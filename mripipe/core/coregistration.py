@@ -6,16 +6,13 @@ sample is drawn at random and no sum depends on the machine.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
 from mripipe.core.grid import Volume
-from mripipe.core.itk import LPS, affine_transform, to_itk
+from mripipe.core.itk import LPS, affine_transform, one_thread, to_itk
 from mripipe.core.rough_brain import to_isotropic
 
 Floats = NDArray[np.floating]
@@ -63,7 +60,7 @@ def register_sequence(
     middle = np.argwhere(share > 0.5).mean(axis=0) @ fixed.affine[:3, :3].T + fixed.affine[:3, 3]
     pose = sitk.Euler3DTransform()
     pose.SetCenter((LPS[:3, :3] @ middle).tolist())
-    with _one_thread():
+    with one_thread():
         method = sitk.ImageRegistrationMethod()
         method.SetMetricAsMattesMutualInformation(BINS)
         if left_out is not None:
@@ -86,17 +83,6 @@ def register_sequence(
     found[:3, :3] = turn
     found[:3, 3] = np.array(pose.GetTranslation()) + centre - turn @ centre
     return np.asarray(start @ LPS @ found @ LPS)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Let ITK use one thread: parts of a registration heed only the global number, and their sums differ."""
-    before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
-    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
-    try:
-        yield
-    finally:
-        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(before)
 
 
 def compared_region(

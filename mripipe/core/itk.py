@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
@@ -53,6 +56,17 @@ def displacement_transform(
     grid = np.asarray(affine, np.float64)
     parts = [to_itk(Volume(np.ascontiguousarray(field[..., axis], np.float64), grid)) for axis in range(3)]
     return sitk.DisplacementFieldTransform(sitk.Compose(parts))
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let ITK use one thread: parts of a filter heed only the global number, and their sums depend on it."""
+    before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    try:
+        yield
+    finally:
+        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(before)
 
 
 def matrix_of(transform: sitk.Transform) -> NDArray[np.float64]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from scipy.spatial.transform import Rotation
 
 from mripipe.core.bias import correct_bias
@@ -45,3 +46,22 @@ def test_known_field_is_divided_out(name):
     assert spread[1] < 0.35 * spread[0]
     # The field's geometric mean is 1, so that of the image stays.
     np.testing.assert_allclose(np.log(corrected.data[brain]).mean(), np.log(data[brain]).mean(), atol=1e-4)
+
+
+@pytest.fixture
+def threads():
+    before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    yield sitk.ProcessObject.SetGlobalDefaultNumberOfThreads
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(before)
+
+
+def test_the_number_of_threads_changes_no_bit(threads):
+    shape, affine = GRIDS["RAS"]
+    points = np.moveaxis(np.indices(shape), 0, -1) @ affine[:3, :3].T + affine[:3, 3]
+    brain = np.linalg.norm(points / (36.0, 52.0, 40.0), axis=-1) < 1
+    data = np.random.default_rng(3).normal(100.0, 5.0, shape) * (1.0 + 0.006 * points[..., 1])
+    found = set()
+    for number in (1, 2, 3):
+        threads(number)
+        found.add(correct_bias(Volume(data.astype(np.float32), affine), brain).data.tobytes())
+    assert len(found) == 1
