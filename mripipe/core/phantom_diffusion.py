@@ -1,4 +1,4 @@
-"""Diffusion-weighted images of a phantom patient: a tensor in each tissue, fibres along the main tracts.
+"""Diffusion-weighted images of a phantom patient: a tensor in each tissue, in white matter along its fibres.
 
 ``S = sum_t f_t S0_t exp(-b (r_t + (a_t - r_t)(g . v)^2))`` over tissues t with fraction f, axial and radial
 diffusivity a and r, fibre direction v and gradient direction g (Basser et al. 1994,
@@ -8,35 +8,16 @@ doi:10.1016/S0006-3495(94)80775-1).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mripipe.core.phantom_fibres import corticospinal, white_matter
 from mripipe.core.phantom_fields import AffineArray, FloatArray, sample, soft_step
 from mripipe.core.phantom_patient import SEQUENCES, PhantomPatient, PhantomVisit
 from mripipe.core.phantom_scan import PhantomGrid, add_rician_noise, bias_field, draw_pose, voxel_slabs
 from mripipe.core.phantom_signal import tissue_fractions
 
-CST_PATH_MM = (
-    (-60.0, 3.0, -40.0),
-    (-40.0, 5.0, -26.0),
-    (-28.0, 7.0, -22.0),
-    (-14.0, 14.0, -19.0),
-    (0.0, 21.0, -15.0),
-    (10.0, 25.0, -18.0),
-    (28.0, 27.0, -22.0),
-    (45.0, 28.0, -25.0),
-    (66.0, 34.0, -28.0),
-)
-"""Course of the corticospinal tract in MNI mm: height z, distance from the midline, y."""
-CST_RADIUS_MM = 5.5
-CALLOSUM_MM = ((30.0, 2.0), (24.0, 14.0), (8.0, 24.0), (-12.0, 26.0), (-30.0, 20.0), (-38.0, 9.0))
-"""Arc of the corpus callosum in the midline: y, z."""
-CALLOSUM_REACH_MM = 22.0
-
-TRACT_MD, TRACT_FA = 0.75e-3, 0.72
-OTHER_FA = 0.42
 DIFFUSIVITY = {"gm": 0.85e-3, "csf": 3.0e-3, "gliosis": 1.35e-3, "rim": 1.2e-3, "hyperintensity": 1.1e-3}
 """Isotropic mean diffusivity in mm^2/s."""
 S0 = {"gm": 0.66, "csf": 1.0, "gliosis": 0.85, "rim": 0.8, "hyperintensity": 0.7}
@@ -88,15 +69,6 @@ def fsl_vectors(gradients: Gradients, affine: AffineArray) -> NDArray[np.float64
     if np.linalg.det(linear) > 0:
         vectors[0] *= -1.0
     return np.asarray(vectors + 0.0)
-
-
-def corticospinal(mni: NDArray[np.floating], side: str) -> NDArray[np.floating]:
-    """Return how much of the corticospinal tract's course there is at MNI points (3, N), 0 to 1."""
-    _, lateral, y = _cst_course(mni[2])
-    sign = -1.0 if side == "left" else 1.0
-    distance = np.hypot(mni[0] - sign * lateral, mni[1] - y)
-    within = (mni[2] > CST_PATH_MM[0][0]) & (mni[2] < CST_PATH_MM[-1][0])
-    return np.where(within, soft_step(CST_RADIUS_MM - distance, 2.0), 0.0)
 
 
 def axial_radial(
@@ -175,7 +147,7 @@ def _signal(
     tract = np.maximum(corticospinal(mni, "left"), corticospinal(mni, "right"))
     white = (fractions.pop("wm") + tract * fractions["gm"]) * within
     fractions["gm"] *= 1.0 - tract
-    md, fa, fibres = _fibres(mni, patient.side, scan.tract_fa_ratio)
+    md, fa, fibres = white_matter(mni, patient.side, scan.tract_fa_ratio)
     axial, radial = axial_radial(md, fa)
     # A fibre drawn in MNI points the way the inverse map carries it; the affine part says nearly all of it.
     turn = pose[:3, :3] @ np.linalg.inv(scan.anatomy.affine[:3, :3])
@@ -189,54 +161,3 @@ def _signal(
             value += S0[name] * np.exp(-b * DIFFUSIVITY[name]) * fraction * within
         out[k, inside] = value
     return out
-
-
-def _fibres(
-    mni: NDArray[np.floating], side: str, fa_ratio: float
-) -> tuple[NDArray[np.floating], NDArray[np.floating], NDArray[np.floating]]:
-    """Mean diffusivity (N,), anisotropy (N,) and direction (3, N) of white matter at MNI points (3, N)."""
-    x, y, z = mni
-    sign = np.sign(x)
-    slope = np.array([0.35 * np.cos(y / 25.0), 0.75 + 0.2 * np.sin(z / 18.0), 0.55 * np.cos(y / 30.0 + 0.5)])
-    fibres = np.array([sign * slope[0], slope[1], slope[2]], mni.dtype)
-    fa = np.full(x.shape, OTHER_FA, mni.dtype)
-    tangent, _, _ = _cst_course(z)
-    arc, above = _callosum(y, z)
-    callosum = (np.abs(x) < CALLOSUM_REACH_MM) & (arc < 6.0 + 0.15 * np.abs(x))
-    cingulum = (np.abs(x) > 5.0) & (np.abs(x) < 13.0) & (arc >= 6.0) & (arc < 12.0) & above
-    for chosen, way in (
-        (callosum, np.array([np.ones_like(x), 0 * x, 0.3 * sign * (np.abs(x) > 8)])),
-        (cingulum, np.array([0 * x, np.ones_like(x), -0.02 * y])),
-    ):
-        fibres = np.where(chosen, way, fibres)
-        fa = np.where(chosen, TRACT_FA, fa)
-    for name in ("left", "right"):
-        tract = corticospinal(mni, name) >= 0.5
-        course = np.array([tangent[0] * (-1.0 if name == "left" else 1.0), tangent[1], np.ones_like(x)])
-        fibres = np.where(tract, course, fibres)
-        fa = np.where(tract, TRACT_FA * (fa_ratio if name == side else 1.0), fa)
-    fibres = fibres / np.maximum(np.linalg.norm(fibres, axis=0), 1e-6)
-    return np.full(x.shape, TRACT_MD, mni.dtype), fa.astype(mni.dtype), fibres.astype(mni.dtype)
-
-
-def _cst_course(
-    z: NDArray[np.floating],
-) -> tuple[tuple[NDArray[np.floating], NDArray[np.floating]], NDArray[np.floating], NDArray[np.floating]]:
-    """Slope (of |x| and y on z), |x| and y of the corticospinal tract at heights z in mm."""
-    height, lateral, y = (np.array(column) for column in zip(*CST_PATH_MM, strict=True))
-    piece = np.clip(np.searchsorted(height, z) - 1, 0, len(height) - 2)
-    slopes = (np.diff(lateral) / np.diff(height))[piece], (np.diff(y) / np.diff(height))[piece]
-    return slopes, np.interp(z, height, lateral).astype(z.dtype), np.interp(z, height, y).astype(z.dtype)
-
-
-def _callosum(
-    y: NDArray[np.floating], z: NDArray[np.floating]
-) -> tuple[NDArray[np.floating], NDArray[np.bool_]]:
-    """Distance in mm to the callosal arc in the sagittal plane, and whether a point lies outside the arc."""
-    best = np.full(y.shape, np.inf, y.dtype)
-    for (y0, z0), (y1, z1) in pairwise(CALLOSUM_MM):
-        length = (y1 - y0) ** 2 + (z1 - z0) ** 2
-        t = np.clip(((y - y0) * (y1 - y0) + (z - z0) * (z1 - z0)) / length, 0.0, 1.0)
-        best = np.minimum(best, np.hypot(y - y0 - t * (y1 - y0), z - z0 - t * (z1 - z0)))
-    outside = ((y + 4.0) / 34.0) ** 2 + ((z - 4.0) / 22.0) ** 2 > 1.0
-    return best, outside

@@ -1,0 +1,159 @@
+"""White matter of a phantom patient: where its fibres run, and how anisotropic diffusion is there.
+
+Drawn by itself, not from the tract atlas, so that nothing is measured against what it was made from.
+Bundles are tubes about bent centre lines. The white matter between them is cut into wedges about an oblique
+axis through each hemisphere; by turns they hold fibres that fan out to the cortex and fibres that arch from
+one region to another. Both kinds stay within their wedge: a step along a fibre ends in the same fibre, one
+along a direction of the wrong sign or order leaves it, as in a brain.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mripipe.core.phantom_fields import soft_step
+
+Floats = NDArray[np.floating]
+Points = tuple[tuple[float, float, float], ...]
+
+CST_PATH_MM: Points = (
+    (-60.0, 3.0, -40.0),
+    (-40.0, 5.0, -26.0),
+    (-28.0, 7.0, -22.0),
+    (-14.0, 14.0, -19.0),
+    (0.0, 21.0, -15.0),
+    (10.0, 25.0, -18.0),
+    (28.0, 27.0, -22.0),
+    (45.0, 28.0, -25.0),
+    (66.0, 34.0, -28.0),
+)
+"""Course of the corticospinal tract in MNI mm: height z, distance from the midline, y."""
+CST_RADIUS_MM = 5.5
+CALLOSUM_MM = ((30.0, 2.0), (24.0, 14.0), (8.0, 24.0), (-12.0, 26.0), (-30.0, 20.0), (-38.0, 9.0))
+"""Arc of the corpus callosum in the midline: y, z."""
+CALLOSUM_REACH_MM = 22.0
+BUNDLES: tuple[tuple[float, Points], ...] = (
+    (6.5, ((40, 24, 28), (37, 6, 35), (36, -14, 38), (37, -36, 36), (43, -56, 32))),
+    (5.5, ((28, 48, -2), (30, 26, -4), (31, 4, -8), (34, -20, -6), (34, -44, 0))),
+    (6.0, ((24, -24, -2), (34, -30, 0), (35, -48, 6), (26, -68, 8), (12, -88, 6))),
+)
+"""Half width in mm and centre line (distance from the midline, y, z in MNI mm): superior longitudinal and
+inferior fronto-occipital fasciculus, optic radiation."""
+FAN_CENTRE_MM = (20.0, -16.0, -2.0)
+"""Distance from the midline, y, z: where each hemisphere's fan begins, below the internal capsule."""
+FAN_AXIS = (0.62, 0.52, 0.59)
+"""Oblique to all three axes of the head, so that no flip of an axis carries a wedge into itself."""
+WEDGES = 26
+
+TRACT_MD, TRACT_FA = 0.75e-3, 0.72
+OTHER_FA = 0.42
+
+
+def corticospinal(mni: Floats, side: str) -> Floats:
+    """Return how much of the corticospinal tract's course there is at MNI points (3, N), 0 to 1."""
+    _, lateral, y = _cst_course(mni[2])
+    sign = -1.0 if side == "left" else 1.0
+    distance = np.hypot(mni[0] - sign * lateral, mni[1] - y)
+    within = (mni[2] > CST_PATH_MM[0][0]) & (mni[2] < CST_PATH_MM[-1][0])
+    return np.where(within, soft_step(CST_RADIUS_MM - distance, 2.0), 0.0)
+
+
+def white_matter(mni: Floats, side: str, fa_ratio: float) -> tuple[Floats, Floats, Floats]:
+    """Return what diffusion is in white matter, wherever that is.
+
+    Parameters
+    ----------
+    mni : array (3, N)
+        Points in MNI mm.
+    side : ``left``, ``right`` or ``none``
+        Whose corticospinal tract is damaged.
+    fa_ratio : float
+        Its anisotropy over that of the other side.
+
+    Returns
+    -------
+    md : array (N,)
+        mm^2/s.
+    fa : array (N,)
+    fibres : array (3, N)
+        Unit direction in MNI axes.
+
+    """
+    x, y, z = mni
+    sign = np.where(x < 0, -1.0, 1.0).astype(mni.dtype)
+    # Both hemispheres are one, mirrored.
+    fibres = _bundles(np.array([np.abs(x), y, z])) * np.array([sign, np.ones_like(x), np.ones_like(x)])
+    fa = np.full(x.shape, OTHER_FA, mni.dtype)
+    tangent, _, _ = _cst_course(z)
+    arc, above = _callosum(y, z)
+    callosum = (np.abs(x) < CALLOSUM_REACH_MM) & (arc < 6.0 + 0.15 * np.abs(x))
+    cingulum = (np.abs(x) > 5.0) & (np.abs(x) < 13.0) & (arc >= 6.0) & (arc < 12.0) & above
+    for chosen, way in (
+        (callosum, np.array([np.ones_like(x), 0 * x, 0.3 * sign * (np.abs(x) > 8)])),
+        (cingulum, np.array([0 * x, np.ones_like(x), -0.02 * y])),
+    ):
+        fibres = np.where(chosen, way, fibres)
+        fa = np.where(chosen, TRACT_FA, fa)
+    for name in ("left", "right"):
+        tract = corticospinal(mni, name) >= 0.5
+        course = np.array([tangent[0] * (-1.0 if name == "left" else 1.0), tangent[1], np.ones_like(x)])
+        fibres = np.where(tract, course, fibres)
+        fa = np.where(tract, TRACT_FA * (fa_ratio if name == side else 1.0), fa)
+    fibres = fibres / np.maximum(np.linalg.norm(fibres, axis=0), 1e-6)
+    return np.full(x.shape, TRACT_MD, mni.dtype), fa.astype(mni.dtype), fibres.astype(mni.dtype)
+
+
+def _bundles(points: Floats) -> Floats:
+    """Direction (3, N) at points (3, N) of the right hemisphere: of the nearest bundle, else of the wedge."""
+    best = np.zeros(points.shape[1], points.dtype)
+    fibres = _wedges(points)
+    for radius, nodes in BUNDLES:
+        centres = np.array(nodes, points.dtype)
+        tangents = np.gradient(centres, axis=0)
+        low, high = centres.min(axis=0) - radius, centres.max(axis=0) + radius
+        near = np.flatnonzero(np.all((points > low[:, None]) & (points < high[:, None]), axis=0))
+        for k, step in enumerate(np.diff(centres, axis=0)):
+            rest = points[:, near] - centres[k][:, None]
+            share = np.clip(step @ rest / (step @ step), 0.0, 1.0)
+            depth = radius - np.linalg.norm(rest - step[:, None] * share, axis=0)
+            deeper = depth > best[near]
+            chosen, share = near[deeper], share[deeper]
+            fibres[:, chosen] = tangents[k][:, None] * (1.0 - share) + tangents[k + 1][:, None] * share
+            best[chosen] = depth[deeper]
+    return fibres
+
+
+def _wedges(points: Floats) -> Floats:
+    """Direction (3, N) at points (3, N) of the right hemisphere: away from a centre, or around it."""
+    axis = np.array(FAN_AXIS, points.dtype)
+    axis /= np.linalg.norm(axis)
+    first = np.cross(axis, np.array([0.0, 0.0, 1.0], points.dtype))
+    first /= np.linalg.norm(first)
+    away = points - np.array(FAN_CENTRE_MM, points.dtype)[:, None]
+    turn = np.arctan2(np.cross(axis, first) @ away, first @ away)
+    fans = np.floor(turn * (WEDGES / (2.0 * np.pi))) % 2 == 0
+    # In the plane of the axis and the point, square to the line from the centre.
+    arch = axis[:, None] * (away**2).sum(axis=0) - away * (axis @ away)
+    return np.where(fans, away, arch)
+
+
+def _cst_course(z: Floats) -> tuple[tuple[Floats, Floats], Floats, Floats]:
+    """Slope (of |x| and y on z), |x| and y of the corticospinal tract at heights z in mm."""
+    height, lateral, y = (np.array(column) for column in zip(*CST_PATH_MM, strict=True))
+    piece = np.clip(np.searchsorted(height, z) - 1, 0, len(height) - 2)
+    slopes = (np.diff(lateral) / np.diff(height))[piece], (np.diff(y) / np.diff(height))[piece]
+    return slopes, np.interp(z, height, lateral).astype(z.dtype), np.interp(z, height, y).astype(z.dtype)
+
+
+def _callosum(y: Floats, z: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+    """Distance in mm to the callosal arc in the sagittal plane, and whether a point lies outside the arc."""
+    best = np.full(y.shape, np.inf, y.dtype)
+    for (y0, z0), (y1, z1) in pairwise(CALLOSUM_MM):
+        length = (y1 - y0) ** 2 + (z1 - z0) ** 2
+        t = np.clip(((y - y0) * (y1 - y0) + (z - z0) * (z1 - z0)) / length, 0.0, 1.0)
+        best = np.minimum(best, np.hypot(y - y0 - t * (y1 - y0), z - z0 - t * (z1 - z0)))
+    outside = ((y + 4.0) / 34.0) ** 2 + ((z - 4.0) / 22.0) ** 2 > 1.0
+    return best, outside
