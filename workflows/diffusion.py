@@ -8,7 +8,7 @@ from nipype import Node, Workflow
 
 from mripipe.interfaces.step import step_node
 from mripipe.model.settings import DiffusionSettings
-from mripipe.model.study import Session
+from mripipe.model.study import FIELD_MAPS, Session
 from mripipe.steps.diffusion import fit_diffusion
 
 
@@ -25,7 +25,7 @@ def add_diffusion(workflow: Workflow, session: Session, settings: DiffusionSetti
 
 def _series_only(session: Session) -> Session:
     """Leave out what this stage does not use, so that a change of it does not redo the work."""
-    scans = tuple(scan for scan in session.scans if scan.suffix == "dwi")
+    scans = tuple(scan for scan in session.scans if scan.suffix in ("dwi", *FIELD_MAPS))
     return replace(
         session, scans=scans, lesion_mask=None, days_from_onset=None, days_from_infusion=None, problems=()
     )

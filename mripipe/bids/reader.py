@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mripipe.bids.masks import MASK_ENDINGS, PROBABILITY_ENDINGS, check_derivatives, find_masks
 from mripipe.bids.names import participant_label, session_label
-from mripipe.bids.scans import find_scans
+from mripipe.bids.scans import find_preprocessed, find_scans
 from mripipe.bids.timeline import (
     ClinicalDates,
     Days,
@@ -134,7 +134,10 @@ def _read_subject(
     ordered, order_problems = order_sessions(participant_id, days)
     problems += [*timeline.problems, *mask_problems, *map_problems, *order_problems]
     problems += _listing_problems(participant_id, session_ids, timeline.days)
-    found = {ses: _find_scans(root, participant_id, ses) for ses in ordered}
+    found = {
+        ses: _with_preprocessed(_find_scans(root, participant_id, ses), masks_in, participant_id, ses)
+        for ses in ordered
+    }
     by_visit: dict[str | None, list[Problem]] = defaultdict(list)
     for problem in [*problems, *(p for _, own in found.values() for p in own)]:
         by_visit[problem.session_id if problem.session_id in found else None].append(problem)
@@ -163,6 +166,29 @@ def _find_scans(root: Path, participant_id: str, session_id: str) -> tuple[tuple
             f"{participant_id} {session_id}: cannot be read: {error.strerror}; check the folder's permissions"
         )
         return (), [Problem("error", text, participant_id, session_id, root / participant_id / session_id)]
+
+
+def _with_preprocessed(
+    raw: tuple[tuple[Scan, ...], list[Problem]], folders: Sequence[Path], participant_id: str, session_id: str
+) -> tuple[tuple[Scan, ...], list[Problem]]:
+    """Put a series that another program has corrected in the place of the raw ones; the first folder's."""
+    scans, problems = raw
+    for folder in folders:
+        try:
+            found, others = find_preprocessed(folder, participant_id, session_id)
+        except OSError:
+            continue
+        if not found:
+            continue
+        text = f"{participant_id} {session_id}: {found[0].path.name} of {folder.name} is used as it is, "
+        text += "already preprocessed; raw series are left out"
+        note = Problem("note", text, participant_id, session_id, found[0].path)
+        names = {scan.path.name for scan in scans if scan.suffix == "dwi"}
+        kept = [p for p in problems if p.path is None or p.path.name not in names]
+        kept = [p for p in kept if p.message != f"{participant_id} {session_id}: no dwi image"]
+        rest = tuple(scan for scan in scans if scan.suffix != "dwi")
+        return tuple(sorted((*rest, *found), key=lambda scan: scan.path)), [*kept, *others, note]
+    return raw
 
 
 def _listing_problems(participant_id: str, session_ids: list[str], listed: Iterable[str]) -> list[Problem]:

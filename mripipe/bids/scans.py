@@ -11,11 +11,13 @@ import numpy as np
 from mripipe.bids.names import Entities, parse
 from mripipe.bids.nifti import read_header
 from mripipe.errors import InputError
-from mripipe.model.study import DIFFUSION_MAPS, REFERENCE_SUFFIXES, Problem, Scan
+from mripipe.model.study import DIFFUSION_MAPS, FIELD_MAPS, REFERENCE_SUFFIXES, Problem, Scan
 
-_SUFFIXES: Final = {"anat": REFERENCE_SUFFIXES, "dwi": ("dwi", *DIFFUSION_MAPS)}
+_SUFFIXES: Final = {"anat": REFERENCE_SUFFIXES, "dwi": ("dwi", *DIFFUSION_MAPS), "fmap": FIELD_MAPS}
 _IMAGE_EXTENSIONS: Final = (".nii.gz", ".nii")
 _NOT_MAGNITUDE: Final = ("phase", "real", "imag")
+_PREPROCESSED: Final = "preproc"
+"""How BIDS derivatives call a series that was corrected (QSIPrep's ``desc-preproc_dwi``)."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,35 @@ def find_scans(root: Path, participant_id: str, session_id: str) -> tuple[tuple[
                 scans.append(_with_companions(path, entities, visit))
     scans.sort(key=lambda scan: scan.path)
     problems += _set_problems(scans, visit)
+    for scan in scans:
+        problems += _header_problems(scan, scans, visit)
+    return tuple(scans), problems
+
+
+def find_preprocessed(
+    folder: Path, participant_id: str, session_id: str
+) -> tuple[tuple[Scan, ...], list[Problem]]:
+    """Find a visit's diffusion series that another program has corrected, in a folder of derivatives.
+
+    Parameters
+    ----------
+    folder : Path
+        With ``sub-*/ses-*/dwi/*_desc-preproc_dwi.nii[.gz]``, bval and bvec beside it.
+    participant_id, session_id : str
+
+    Returns
+    -------
+    tuple
+        Scans sorted by path, and what is wrong with them.
+
+    """
+    visit = _Visit(folder, folder / participant_id / session_id, participant_id, session_id)
+    scans: list[Scan] = []
+    problems: list[Problem] = []
+    for path in _listing(visit.folder / "dwi"):
+        entities = _image_entities(path, ("dwi",), visit, problems)
+        if entities is not None and entities.desc == _PREPROCESSED:
+            scans.append(_with_companions(path, entities, visit))
     for scan in scans:
         problems += _header_problems(scan, scans, visit)
     return tuple(scans), problems
@@ -111,7 +142,7 @@ def _with_companions(path: Path, entities: Entities, visit: _Visit) -> Scan:
     if entities.suffix != "dwi":
         return Scan(path, entities.suffix, sidecar)
     bval, bvec = (_inherited(path, entities, extension, visit) for extension in (".bval", ".bvec"))
-    return Scan(path, entities.suffix, sidecar, bval, bvec)
+    return Scan(path, entities.suffix, sidecar, bval, bvec, preprocessed=entities.desc == _PREPROCESSED)
 
 
 def _inherited(path: Path, entities: Entities, extension: str, visit: _Visit) -> Path | None:
@@ -146,7 +177,9 @@ def _set_problems(scans: list[Scan], visit: _Visit) -> list[Problem]:
     for suffix in (*REFERENCE_SUFFIXES, "dwi"):
         found = [scan.path.name for scan in scans if scan.suffix == suffix]
         if len(found) > 1:
-            text = f"{name}: {len(found)} {suffix} images; {found[0]} is used, the first by name"
+            joined = "those on one grid are joined"
+            used = joined if suffix == "dwi" else f"{found[0]} is used, the first by name"
+            text = f"{name}: {len(found)} {suffix} images; {used}"
             problems.append(visit.problem("note", text, visit.folder))
         elif not found and suffix in ("T1w", "FLAIR", "dwi"):
             problems.append(visit.problem("note", f"{name}: no {suffix} image", visit.folder))
@@ -172,9 +205,9 @@ def _header_problems(scan: Scan, scans: list[Scan], visit: _Visit) -> list[Probl
 
 def _gradient_messages(scan: Scan, shape: tuple[int, ...]) -> list[str]:
     """Compare b-values and directions with the number of volumes."""
-    if len(shape) != 4:
+    if len(shape) != 4 and not _is_one_plain_volume(scan, shape):
         return ["expected several volumes (4D), found one; diffusion is left out"]
-    n_volumes = shape[3]
+    n_volumes = shape[3] if len(shape) == 4 else 1
     messages = []
     if scan.bval is None:
         messages.append("no bval file; diffusion is left out")
@@ -197,6 +230,16 @@ def _gradient_messages(scan: Scan, shape: tuple[int, ...]) -> list[str]:
                 f"found {found}; diffusion is left out"
             )
     return messages
+
+
+def _is_one_plain_volume(scan: Scan, shape: tuple[int, ...]) -> bool:
+    """Say whether a series is one volume at b = 0, as is taken to see the field."""
+    if len(shape) != 3 or scan.bval is None:
+        return False
+    try:
+        return _read_matrix(scan.bval).size == 1
+    except (OSError, ValueError):
+        return False
 
 
 def _read_matrix(path: Path) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:

@@ -1,9 +1,14 @@
-"""Head motion of a diffusion series: every volume registered to what the others say it should look like.
+"""Motion and eddy currents of a series: every volume registered to what the others say it should look like.
 
 A weighted volume is compared with the prediction of a tensor fitted to all others (its own part is taken out
 by its leverage), never with b = 0 alone, whose contrast is another one (Andersson and Sotiropoulos 2016,
 doi:10.1016/j.neuroimage.2015.10.019), by Gauss-Newton steps on a sample of the head's voxels. Volumes at
 b = 0 are registered to the first of them, and that one to the weighted ones' mean by mutual information.
+
+Eddy currents of the diffusion gradients add a field that is, in its main part, linear in space: it scales
+and shears a weighted volume along its phase-encoding axis (Jezzard et al. 1998, doi:10.1002/mrm.1910390518).
+Three numbers a volume tell it, found with the motion. What all volumes have in common cannot be seen by
+comparing them; the field is proportional to the gradient, and so there is none without a gradient.
 """
 
 from __future__ import annotations
@@ -30,20 +35,44 @@ STILL_MM = 0.4
 """A volume that moved the head's voxels by less is not interpolated: so little may be an error."""
 
 
+STEEPEST = 0.06
+"""mm of displacement a mm by eddy currents: more is no eddy current."""
+
+
 @dataclass(frozen=True, eq=False)
 class SeriesMotion:
-    """Where the head lay in each volume."""
+    """Where the head lay in each volume, and how eddy currents displaced it there."""
 
     matrices: NDArray[np.float64]
     """From the first volume's mm to each volume's, RAS, shape (N, 4, 4); the first is the identity."""
     largest_mm: NDArray[np.float64]
     """How far the head's voxels moved against the first volume, at most, shape (N,)."""
+    eddy: NDArray[np.float64] | None = None
+    """From where the head lay in a volume to where eddy currents show it, RAS mm, shape (N, 4, 4): scale and
+    shear along the phase encoding. None where it was not sought."""
+    eddy_mm: NDArray[np.float64] | None = None
+    """How far eddy currents displaced the head's voxels, at most, shape (N,)."""
+
+    @property
+    def whole(self) -> NDArray[np.float64]:
+        """From the first volume's mm to where a volume shows it, motion and eddy currents, (N, 4, 4)."""
+        return self.matrices if self.eddy is None else np.asarray(self.eddy @ self.matrices)
+
+
+def still(n_volumes: int) -> SeriesMotion:
+    """Return no motion at all."""
+    return SeriesMotion(np.tile(np.eye(4), (n_volumes, 1, 1)), np.zeros(n_volumes))
 
 
 def estimate_motion(
-    data: NDArray[np.float32], affine: NDArray[np.float64], table: GradientTable, mask: NDArray[np.bool_]
+    data: NDArray[np.float32],
+    affine: NDArray[np.float64],
+    table: GradientTable,
+    mask: NDArray[np.bool_],
+    *,
+    eddy_axis: int | None = None,
 ) -> SeriesMotion:
-    """Find the rigid motion of every volume.
+    """Find the rigid motion of every volume, and what eddy currents do to the weighted ones.
 
     Parameters
     ----------
@@ -52,6 +81,8 @@ def estimate_motion(
     table : GradientTable
     mask : array of bool (X, Y, Z)
         Of the head's tissue.
+    eddy_axis : int, optional
+        Array axis of the phase encoding; eddy currents are not sought where it is not given.
 
     Returns
     -------
@@ -62,16 +93,26 @@ def estimate_motion(
     points = _sample_points(mask, affine)
     centre = points.mean(axis=0)
     weighted, plain = np.flatnonzero(~table.is_b0), np.flatnonzero(table.is_b0)
-    matrices = np.tile(np.eye(4), (data.shape[3], 1, 1))
-    matrices[weighted] = _weighted_poses(data[..., weighted], affine, table.take(weighted), points, centre)
+    matrices, eddy = (np.tile(np.eye(4), (data.shape[3], 1, 1)) for _ in range(2))
+    along = None if eddy_axis is None else affine[:3, eddy_axis] / np.linalg.norm(affine[:3, eddy_axis])
+    if len(weighted):
+        matrices[weighted], eddy[weighted] = _weighted_poses(
+            data[..., weighted], affine, table.take(weighted), points, centre, along
+        )
     if len(plain):
-        mean = _aligned_mean(data[..., weighted], affine, matrices[weighted], mask)
-        first = Volume(np.ascontiguousarray(data[..., plain[0]]), affine)
-        matrices[weighted] = matrices[weighted] @ _link(first, Volume(mean, affine), mask)
+        if len(weighted):
+            mean = _aligned_mean(data[..., weighted], affine, (eddy @ matrices)[weighted], mask)
+            first = Volume(np.ascontiguousarray(data[..., plain[0]]), affine)
+            matrices[weighted] = matrices[weighted] @ _link(first, Volume(mean, affine), mask)
         matrices[plain] = _plain_poses(data[..., plain], affine, points, centre)
     matrices = matrices @ np.linalg.inv(matrices[0])
-    apart = [np.linalg.norm(_apply(points, matrix) - points, axis=1).max() for matrix in matrices]
-    return SeriesMotion(matrices, np.array(apart))
+    if along is None:
+        return SeriesMotion(matrices, _largest(points, matrices))
+    return SeriesMotion(matrices, _largest(points, matrices), eddy, _largest(points, eddy))
+
+
+def _largest(points: Floats, matrices: Floats) -> NDArray[np.float64]:
+    return np.array([np.linalg.norm(_apply(points, matrix) - points, axis=1).max() for matrix in matrices])
 
 
 def _link(plain: Volume, weighted: Volume, mask: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -86,19 +127,51 @@ def _link(plain: Volume, weighted: Volume, mask: NDArray[np.bool_]) -> NDArray[n
 
 
 def _weighted_poses(
-    data: NDArray[np.float32], affine: Floats, table: GradientTable, points: Floats, centre: Floats
-) -> NDArray[np.float64]:
-    """Register weighted volumes to what the others predict; from their common space to each, (N, 4, 4)."""
+    data: NDArray[np.float32],
+    affine: Floats,
+    table: GradientTable,
+    points: Floats,
+    centre: Floats,
+    along: Floats | None,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Register weighted volumes to what the others predict.
+
+    Returns the head's motion from their common space to each, and eddy currents' doing there, (N, 4, 4) both.
+    """
     volumes = [_smooth(data[..., k], affine) for k in range(data.shape[3])]
     poses = np.tile(np.eye(4), (len(volumes), 1, 1))
+    bends = np.zeros((len(volumes), 3))
     for n_steps in STEPS:
         samples = np.stack(
-            [_at(v, affine, _moved(points, centre, p))[0] for v, p in zip(volumes, poses, strict=True)], 1
+            [
+                _at(volume, affine, _moved(points, centre, _bent(bend, along) @ pose))[0]
+                for volume, pose, bend in zip(volumes, poses, bends, strict=True)
+            ],
+            1,
         )
         targets = _targets(samples, table, poses, first=n_steps == STEPS[0])
         for k, volume in enumerate(volumes):
-            poses[k] = _register(volume, affine, points, centre, targets[:, k], poses[k], n_steps)
-    return _about_origin(poses, centre)
+            poses[k], bends[k] = _register(
+                volume, affine, points, centre, targets[:, k], poses[k], n_steps, along, bends[k]
+            )
+    bends = bends - _in_common(bends, table)
+    eddy = np.stack([_bent(bend, along) for bend in bends])
+    return _about_origin(poses, centre), _about_origin(eddy, centre)
+
+
+def _bent(bend: Floats, along: Floats | None) -> NDArray[np.float64]:
+    """Return the matrix (4, 4) that displaces along the phase encoding by ``bend`` mm a mm."""
+    matrix = np.eye(4)
+    if along is not None:
+        matrix[:3, :3] += np.outer(along, bend)
+    return matrix
+
+
+def _in_common(bends: Floats, table: GradientTable) -> Floats:
+    """Return what all volumes have in common that is not proportional to the gradient, (3,)."""
+    gradients = table.directions * np.sqrt(table.b_values / table.b_values.max())[:, None]
+    design = np.column_stack([np.ones(len(bends)), gradients])
+    return np.asarray(np.linalg.lstsq(design, bends, rcond=1e-3)[0][0])
 
 
 def _plain_poses(
@@ -109,7 +182,9 @@ def _plain_poses(
     target = _at(_smooth(data[..., 0], affine), affine, points)[0]
     for k in range(1, len(poses)):
         volume = _smooth(data[..., k], affine)
-        poses[k] = _register(volume, affine, points, centre, target, poses[k], sum(STEPS))
+        poses[k], _ = _register(
+            volume, affine, points, centre, target, poses[k], sum(STEPS), None, np.zeros(3)
+        )
     return _about_origin(poses, centre)
 
 
@@ -132,20 +207,6 @@ def _aligned_mean(
     mean = np.asarray(data.mean(axis=3), np.float32)
     mean[mask] = total / len(matrices)
     return mean
-
-
-def resample_series(
-    data: NDArray[np.float32], affine: Floats, motion: SeriesMotion, mask: NDArray[np.bool_]
-) -> NDArray[np.float32]:
-    """Lay every volume over the first, by cubic splines, once; outside the mask it stays as it is."""
-    points = np.argwhere(mask) @ affine[:3, :3].T + affine[:3, 3]
-    inverse = np.linalg.inv(affine)
-    out = data.copy()
-    for k in np.flatnonzero(motion.largest_mm > STILL_MM):
-        where = _apply(_apply(points, motion.matrices[k]), inverse)
-        values = map_coordinates(data[..., k], where.T, order=3, mode="nearest")
-        out[..., k][mask] = np.maximum(values, 0.0)
-    return out
 
 
 def turned_table(table: GradientTable, motion: SeriesMotion) -> GradientTable:
@@ -226,23 +287,38 @@ def _predicted(samples: Floats, table: GradientTable) -> Floats:
 
 
 def _register(
-    volume: Floats, affine: Floats, points: Floats, centre: Floats, target: Floats, pose: Floats, n_steps: int
-) -> Floats:
-    """Refine the pose with which a volume looks like its target, gain and offset free."""
+    volume: Floats,
+    affine: Floats,
+    points: Floats,
+    centre: Floats,
+    target: Floats,
+    pose: Floats,
+    n_steps: int,
+    along: Floats | None,
+    bend: Floats,
+) -> tuple[Floats, Floats]:
+    """Refine the pose and eddy currents with which a volume looks like its target; gain and offset free."""
     for _ in range(n_steps):
-        moved = _moved(points, centre, pose)
-        value, *slope = _at(volume, affine, moved, slopes=True)
+        bent = _bent(bend, along)
+        head = _apply(points - centre, pose)
+        value, *slope = _at(volume, affine, _apply(head, bent) + centre, slopes=True)
         gradient = np.stack(slope, axis=1)
-        turning = np.cross(moved - centre, gradient)
-        design = np.column_stack([turning, gradient, -target, -np.ones_like(target)])
+        own = gradient @ bent[:3, :3]
+        parts = [np.cross(head, own), own]
+        if along is not None:
+            parts.append(head * (gradient @ along)[:, None])
+        n_free = 3 * len(parts)
+        design = np.column_stack([*parts, -target, -np.ones_like(target)])
         # Voxels that disagree most are edges of what no model says: artefacts and the infarct's rim.
         scale = design.std(axis=0) + 1e-9
-        start = np.linalg.lstsq(design[:, 6:], -value, rcond=None)[0]
-        rest = value + design[:, 6:] @ start
+        start = np.linalg.lstsq(design[:, n_free:], -value, rcond=None)[0]
+        rest = value + design[:, n_free:] @ start
         limit = 3.0 * 1.4826 * np.median(np.abs(rest)) + 1e-9
         weight = np.sqrt(np.minimum(1.0, limit / np.maximum(np.abs(rest), 1e-9)))
         found = np.linalg.lstsq(design * weight[:, None] / scale, -value * weight, rcond=None)[0] / scale
         # A step is at most what a head moves between two volumes; more is the linear model's error.
         step = np.clip(found[:6], [-0.05] * 3 + [-3.0] * 3, [0.05] * 3 + [3.0] * 3)
         pose = motion_matrix(step) @ pose
-    return pose
+        if along is not None:
+            bend = np.clip(bend + found[6:9], -STEEPEST, STEEPEST)
+    return pose, bend

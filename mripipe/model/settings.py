@@ -12,6 +12,7 @@ from mripipe.model.toml import read_toml
 
 Segmenter = Literal["asymmetry", "external"]
 Level = Literal["fast", "standard"]
+Distortion = Literal["auto", "none"]
 
 
 @dataclass(frozen=True)
@@ -52,13 +53,24 @@ class DiffusionSettings:
     """Find slices that fell out, and put in their place what the other volumes say."""
     motion: bool = True
     """Register every volume to what the signal model says of it."""
+    eddy: bool = True
+    """Find what eddy currents do to a volume along with its motion, where the phase encoding is known."""
+    distortion: Distortion = "auto"
+    """``auto``: undo distortion by the field with an image of opposite phase encoding, failing that with a
+    field map, where a visit has one; ``none``: leave it."""
     robust: bool = False
     """Let volumes that no tensor explains count little in a voxel's fit."""
+    free_water: bool = True
+    """Estimate free water where the shells allow it."""
 
     def __post_init__(self) -> None:
         for item in dataclasses.fields(self):
             value = getattr(self, item.name)
-            if not isinstance(value, bool):
+            if item.name == "distortion":
+                choices = get_args(Distortion)
+                if value not in choices:
+                    raise RequestError(f"distortion must be one of {', '.join(choices)}; got {value!r}")
+            elif not isinstance(value, bool):
                 raise RequestError(f"{item.name} must be true or false; got {value!r}")
 
 

@@ -8,6 +8,8 @@ from typing import Literal
 
 DIFFUSION_MAPS = ("trace", "ADC")
 """What a scanner makes of a diffusion series by itself, BIDS suffixes."""
+FIELD_MAPS = ("epi", "fieldmap", "phasediff")
+"""Images of a session's ``fmap`` folder that tell how the field distorts diffusion, BIDS suffixes."""
 REFERENCE_SUFFIXES = ("T1w", "T2w", "FLAIR")
 """A visit's reference image is the first of these that it has."""
 ACUTE_DAYS = 14.0
@@ -21,13 +23,15 @@ class Scan:
     path: Path
     """The NIfTI file."""
     suffix: str
-    """BIDS suffix: ``T1w``, ``T2w``, ``FLAIR``, ``dwi``, ``trace`` or ``ADC``."""
+    """BIDS suffix: ``T1w``, ``T2w``, ``FLAIR``, ``dwi``, ``trace``, ``ADC``, or one of `FIELD_MAPS`."""
     sidecar: Path | None = None
     """JSON sidecar, if there is one."""
     bval: Path | None = None
     """b-values in s/mm^2 (``dwi`` only)."""
     bvec: Path | None = None
     """Gradient directions (``dwi`` only)."""
+    preprocessed: bool = False
+    """A series that another program has corrected already: it is taken as it is (``dwi`` only)."""
 
 
 @dataclass(frozen=True)

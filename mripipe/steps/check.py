@@ -12,10 +12,10 @@ from numpy.typing import ArrayLike
 from mripipe.bids.nifti import check_complete
 from mripipe.bids.scans import is_essential
 from mripipe.errors import InputError
-from mripipe.model.study import Problem, Scan, Session, Study
+from mripipe.model.study import FIELD_MAPS, Problem, Scan, Session, Study
 from mripipe.steps.load import load_image, load_mask
 
-_COLUMNS = ("participant", "session", "days", "T1w", "T2w", "FLAIR", "dwi", "mask", "can run")
+_COLUMNS = ("participant", "session", "days", "T1w", "T2w", "FLAIR", "dwi", "fmap", "mask", "can run")
 
 _Grids = dict[str, tuple[tuple[int, ...], ArrayLike]]
 
@@ -84,7 +84,7 @@ def _scan_problems(visit: Session, grids: _Grids) -> Iterator[Problem]:
     """Read a visit's images; add the grids that a mask may lie on, those of its reference and its FLAIR."""
     for scan in visit.scans:
         try:
-            if scan.suffix == "dwi":
+            if scan.suffix in ("dwi", *FIELD_MAPS):
                 check_complete(scan.path)
                 continue
             volume = load_image(scan.path)
@@ -105,6 +105,7 @@ def _row(visit: Session) -> tuple[str, ...]:
     """Return a visit's line of the table."""
     days = "n/a" if visit.days_from_onset is None else f"{visit.days_from_onset:g}"
     marks = [_mark(visit.scan(suffix)) for suffix in ("T1w", "T2w", "FLAIR", "dwi")]
+    marks.append(_mark(next((scan for scan in visit.scans if scan.suffix in FIELD_MAPS), None)))
     mask = "-" if visit.lesion_mask is None else "yes"
     ready = "yes" if visit.can_run else "no"
     return (visit.participant_id, visit.session_id, days, *marks, mask, ready)

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from mripipe.bids.files import write_atomic
 from mripipe.core.diffusion_denoise import denoise
 from mripipe.core.diffusion_mask import diffusion_mask
-from mripipe.core.diffusion_motion import estimate_motion, motion_numbers, resample_series, turned_table
+from mripipe.core.diffusion_motion import estimate_motion, motion_numbers, turned_table
+from mripipe.core.diffusion_resample import resample_series
 from mripipe.core.diffusion_slices import fill_dropped_slices, find_dropped_slices
 from mripipe.core.gradient_axes import AxesCheck, check_axes
 from mripipe.core.gradients import GradientTable, directions_to_fsl

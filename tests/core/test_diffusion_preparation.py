@@ -7,9 +7,9 @@ from mripipe.core.diffusion_motion import (
     SeriesMotion,
     estimate_motion,
     motion_numbers,
-    resample_series,
     turned_table,
 )
+from mripipe.core.diffusion_resample import resample_series
 from mripipe.core.diffusion_slices import find_dropped_slices
 from mripipe.core.gradient_axes import check_axes
 from mripipe.core.gradients import GradientTable
@@ -46,17 +46,22 @@ def grid_points():
     return np.argwhere(np.ones(SHAPE, bool)) @ AFFINE[:3, :3].T + AFFINE[:3, 3]
 
 
-def scan(gradients, steps, sigma=6.0):
-    """Series of a head that moves by a matrix a volume; the gradients stay with the scanner."""
+def scan(gradients, steps, sigma=6.0, bends=None):
+    """Series of a head that moves by a matrix a volume; the gradients stay with the scanner.
+
+    ``bends`` (N, 4, 4) displace it after that, with the signal that is pressed together.
+    """
     rng = np.random.default_rng(1)
     data = np.empty((*SHAPE, len(steps)), np.float32)
     for k, step in enumerate(steps):
         back = np.linalg.inv(step)
-        points = grid_points() @ back[:3, :3].T + back[:3, 3]
+        unbent = np.eye(4) if bends is None else np.linalg.inv(bends[k])
+        shown = grid_points() @ unbent[:3, :3].T + unbent[:3, 3]
+        points = shown @ back[:3, :3].T + back[:3, 3]
         own = gradients.take([k])
         if own.b_values[0]:
             own = own.turned(back[None, :3, :3])
-        data[..., k] = head(points, own)[:, 0].reshape(SHAPE)
+        data[..., k] = (head(points, own)[:, 0] * np.linalg.det(unbent)).reshape(SHAPE)
     return data + rng.normal(0, sigma, data.shape).astype(np.float32)
 
 
@@ -100,6 +105,60 @@ def test_motion_is_recovered(moved):
     inner = mask & (still[..., 1] > 100)
     before, after = (np.abs(d[inner] - still[inner])[:, 1:].mean() for d in (data, corrected))
     assert after < 0.6 * before
+
+
+def eddy_currents(gradients, axis):
+    """Displacement along an array axis, linear in space and in the gradient."""
+    linear = np.array([[0.02, -0.01, 0.012], [0.008, 0.025, -0.01], [-0.01, 0.006, 0.02]])
+    bends = np.tile(np.eye(4), (gradients.b_values.size, 1, 1))
+    bends[:, axis, :3] += gradients.directions @ linear
+    return bends
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_eddy_currents_are_found_apart_from_motion(axis):
+    rng = np.random.default_rng(4)
+    # Directions of half a sphere: their eddy currents have something in common.
+    gradients = table(24)
+    steps = np.stack(
+        [np.eye(4)]
+        + [
+            motion_matrix(np.concatenate([np.deg2rad(rng.uniform(-1, 1, 3)), rng.uniform(-1, 1, 3)]))
+            for _ in range(24)
+        ]
+    )
+    bends = eddy_currents(gradients, axis)
+    data = scan(gradients, steps, bends=bends)
+    mask = diffusion_mask(data[..., 1:].mean(axis=3), np.full(3, 3.0))
+    found = estimate_motion(data, AFFINE, gradients, mask, eddy_axis=axis)
+    linear = found.eddy[:, axis, :3] - np.eye(3)[axis]
+    true = bends[:, axis, :3] - np.eye(3)[axis]
+    assert np.abs(true).max() > 0.02
+    assert np.median(np.abs(linear - true)[1:]) < 0.003
+    assert np.abs(linear - true).max() < 0.009
+    np.testing.assert_array_equal(found.eddy[0], np.eye(4))
+    assert found.eddy_mm.max() == pytest.approx(1.2, abs=0.6)
+    inside = grid_points()[mask.ravel()]
+    there, right = (
+        np.einsum("nij,pj->npi", m[:, :3, :3], inside) + m[:, None, :3, 3]
+        for m in (found.whole, bends @ steps)
+    )
+    assert np.median(np.linalg.norm(there - right, axis=2)) < 0.25
+    turns = found.matrices[:, :3, :3] @ np.transpose(steps[:, :3, :3], (0, 2, 1))
+    angles = np.arccos(np.clip((np.trace(turns, axis1=1, axis2=2) - 1) / 2, -1, 1))
+    assert np.median(np.rad2deg(angles)) < 0.3
+    assert np.rad2deg(angles).max() < 0.8
+    corrected = resample_series(data, AFFINE, found, mask)
+    unmoved = scan(gradients, [np.eye(4)] * 25, sigma=0.0)
+    inner = mask & (unmoved[..., 1] > 100)
+    without = resample_series(data, AFFINE, estimate_motion(data, AFFINE, gradients, mask), mask)
+    error = [np.abs(d[inner] - unmoved[inner])[:, 1:].mean() for d in (without, corrected)]
+    assert error[1] < 0.9 * error[0]
+
+
+def test_without_eddy_currents_none_are_found(moved):
+    data, gradients, _, mask = moved
+    assert estimate_motion(data, AFFINE, gradients, mask, eddy_axis=1).eddy_mm.max() < 0.4
 
 
 def test_motion_makes_no_slice_fall_out(moved):

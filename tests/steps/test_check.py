@@ -139,9 +139,9 @@ def test_the_table_shows_each_visit_and_the_worst_problems_first(bids):
     truncate(image_path(bids, "ses-2", "T1w"))
     lines = format_study(checked(bids)[0]).splitlines()
     assert [line.split() for line in lines[:3]] == [
-        ["participant", "session", "days", "T1w", "T2w", "FLAIR", "dwi", "mask", "can", "run"],
-        ["sub-1", "ses-1", "45", "yes", "yes", "yes", "yes", "-", "yes"],
-        ["sub-1", "ses-2", "135.5", "yes", "yes", "-", "yes", "-", "no"],
+        ["participant", "session", "days", "T1w", "T2w", "FLAIR", "dwi", "fmap", "mask", "can", "run"],
+        ["sub-1", "ses-1", "45", "yes", "yes", "yes", "yes", "-", "-", "yes"],
+        ["sub-1", "ses-2", "135.5", "yes", "yes", "-", "yes", "-", "-", "no"],
     ]
     levels = [line.split(":")[0] for line in lines[3:-1]]
     assert levels == sorted(levels, key=["error", "warning", "note"].index)
