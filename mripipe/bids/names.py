@@ -292,7 +292,7 @@ class OutputPaths:
         return self.derivative(participant, session, parts)
 
     def lesion_mask(self, participant: str, session: str, *, desc: str) -> Path:
-        """Lesion mask on the reference image's native grid; `desc` is ``auto``, ``manual`` or ``final``."""
+        """Lesion mask on the reference image's native grid; `desc` says which of them."""
         parts = Entities(label="L", desc=desc, suffix="mask", extension=".nii.gz")
         return self.derivative(participant, session, parts)
 
@@ -313,9 +313,9 @@ class OutputPaths:
         parts = Entities(desc="preproc", suffix="dwi", extension=extension)
         return self.derivative(participant, session, parts, datatype="dwi")
 
-    def diffusion_map(self, participant: str, session: str, *, param: str) -> Path:
-        """Map of the tensor: `param` is ``fa``, ``md``, ``ad``, ``rd`` or ``direction``."""
-        parts = Entities(model="tensor", param=param, suffix="dwimap", extension=".nii.gz")
+    def diffusion_map(self, participant: str, session: str, *, param: str, model: str = "tensor") -> Path:
+        """Map of a model: ``tensor`` with its ``fa``, ``md``, ``ad``, ``rd``, ``direction``, or ``fwdti``."""
+        parts = Entities(model=model, param=param, suffix="dwimap", extension=".nii.gz")
         return self.derivative(participant, session, parts, datatype="dwi")
 
     def transform(

@@ -83,6 +83,42 @@ def select_infarct(
     return np.asarray(np.isin(pieces, kept) & (same_side | (pieces == main)))
 
 
+def select_contralateral(
+    probability: NDArray[np.floating],
+    infarct: NDArray[np.bool_],
+    territory: NDArray[np.bool_],
+    brain: NDArray[np.bool_],
+    *,
+    voxel_ml: float = 1e-3,
+) -> NDArray[np.bool_]:
+    """Find infarcts of the other hemisphere: older strokes, which are told apart and not counted.
+
+    Parameters
+    ----------
+    probability, territory, brain, voxel_ml
+        As for `select_infarct`.
+    infarct : array of bool (X, Y, Z)
+        What `select_infarct` found; with none there is no other side.
+
+    Returns
+    -------
+    array of bool (X, Y, Z)
+        Pieces as large, and as much in the MCA territory, as an infarct must be.
+
+    """
+    if not infarct.any():
+        return np.zeros(probability.shape, bool)
+    half = probability.shape[0] // 2
+    left = np.arange(probability.shape[0])[:, None, None] < probability.shape[0] / 2
+    other = ~left if infarct[:half].sum() * 2 > infarct.sum() else left
+    found = without_rim(probability >= 0.5, brain) & other & ~infarct
+    pieces, count = label(found, structure=generate_binary_structure(3, 3))
+    sizes = np.bincount(pieces.ravel(), minlength=count + 1)[1:] * voxel_ml
+    inside = np.bincount(pieces[territory], minlength=count + 1)[1:] * voxel_ml
+    allowed = (sizes >= SMALLEST_INFARCT_ML) & (inside >= LEAST_IN_TERRITORY * sizes)
+    return np.asarray(np.isin(pieces, np.flatnonzero(allowed) + 1))
+
+
 def select_acute(
     probability: NDArray[np.floating], territory: NDArray[np.bool_], *, voxel_ml: float = 1e-3
 ) -> NDArray[np.bool_]:

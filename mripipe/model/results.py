@@ -63,6 +63,8 @@ class LesionVolumes:
     """Smallest change that is told from none."""
     change: Literal["detected", "not_detected"] | None = None
     """Whether the change is larger than that."""
+    contralateral_ml: float | None = None
+    """Older infarcts on the other side, native grid; not part of the lesion."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,8 @@ class VisitResult:
     """The mask that was used (``desc-final``), native reference grid."""
     auto_mask: Path | None = None
     """What the program found by itself (``desc-auto``), native reference grid."""
+    contralateral_mask: Path | None = None
+    """Older infarcts on the other side, native reference grid."""
     coregistered: tuple[CoregisteredImage, ...] = ()
     """The visit's other sequences, each on its own grid with its way to the reference image."""
     mni_image: Path | None = None

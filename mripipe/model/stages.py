@@ -85,6 +85,10 @@ class SegmentedVisit:
     """What the program found it in, the reference image first."""
     acute: bool = False
     """Whether it was looked for as an infarct of the first days, in diffusion alone."""
+    contralateral_ml: float | None = None
+    """Older infarcts on the other side, not part of the lesion; None where they are not looked for."""
+    contralateral_mask: Path | None = None
+    """Where they are, native reference grid; None where there are none."""
 
 
 @dataclass(frozen=True)

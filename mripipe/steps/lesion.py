@@ -20,7 +20,7 @@ from mripipe.core.itk import matrix_of, to_itk
 from mripipe.core.lesion import lesion_log_odds, tissue_priors
 from mripipe.core.lesion_acute import acute_log_odds
 from mripipe.core.lesion_field import ACUTE_MM, lesion_probability
-from mripipe.core.lesion_select import select_acute, select_infarct
+from mripipe.core.lesion_select import select_acute, select_contralateral, select_infarct
 from mripipe.core.roughspace import pull_to_template, push_to_native
 from mripipe.core.volumetry import lesion_side, lesion_volume_ml
 from mripipe.errors import InputError
@@ -104,6 +104,8 @@ class FoundInfarct:
     """What a segmenter says of a visit, on the reference's grid, and what it says it from."""
 
     probability: NDArray[np.float32]
+    contralateral: NDArray[np.float32] | None
+    """Probability of older infarcts on the other side; None where they are not looked for."""
     cavity: Path
     """Probability that a voxel of the infarct is cavity, native grid."""
     log_odds: Path | None
@@ -128,6 +130,13 @@ def describe_infarct(
     manual = prepared.session.lesion_mask is not None
     lower, upper = volume_interval_ml(mask, affine, border_mm=BORDER_MM["manual" if manual else "auto"])
     final = save_image(folder / "lesion_mask.nii.gz", mask, affine, dtype=np.uint8)
+    other_ml, other = None, None
+    # An expert's mask says what counts on either side.
+    if found.contralateral is not None and mask.any() and not manual:
+        old = (found.contralateral >= 0.5) & ~mask
+        other_ml = lesion_volume_ml(old, affine)
+        if old.any():
+            other = save_image(folder / "contralateral_mask.nii.gz", old, affine, dtype=np.uint8)
     auto_path = save_image(folder / "auto_mask.nii.gz", auto, affine, dtype=np.uint8) if manual else final
     return SegmentedVisit(
         prepared=prepared,
@@ -148,6 +157,8 @@ def describe_infarct(
         native_log_odds=found.native_log_odds,
         sequences=found.sequences,
         acute=found.acute,
+        contralateral_ml=other_ml,
+        contralateral_mask=other,
     )
 
 
@@ -158,8 +169,8 @@ def infarct_from_log_odds(
     elsewhere: NDArray[np.floating] | None = None,
     *,
     acute: bool = False,
-) -> NDArray[np.float32]:
-    """Return the infarct's probability on the reference's grid.
+) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+    """Return the infarct's probability on the reference's grid, and that of older ones on the other side.
 
     Parameters
     ----------
@@ -181,14 +192,20 @@ def infarct_from_log_odds(
     template = load_template()
     box, affine = _symmetric_box(template.mask, template.affine)
     territory = _territory()[box]
+    brain = load_own_mask(prepared.brain_mask)
+
+    def native(probability: NDArray[np.floating], kept: NDArray[np.bool_]) -> NDArray[np.float32]:
+        if not kept.any():
+            return np.zeros(reference.shape, np.float32)
+        return push_to_native(np.where(kept, probability, 0.0), affine, reference, rough, brain)
+
     if acute:
         probability = lesion_probability(evidence, region, elsewhere, start_mm=ACUTE_MM, core_mm=ACUTE_MM)
-        kept = select_acute(probability, territory, voxel_ml=voxel_ml)
-    else:
-        probability = lesion_probability(evidence, region, elsewhere)
-        kept = select_infarct(probability, territory, region, voxel_ml=voxel_ml)
-    brain = load_own_mask(prepared.brain_mask)
-    return push_to_native(np.where(kept, probability, 0.0), affine, reference, rough, brain)
+        return native(probability, select_acute(probability, territory, voxel_ml=voxel_ml)), None
+    probability = lesion_probability(evidence, region, elsewhere)
+    kept = select_infarct(probability, territory, region, voxel_ml=voxel_ml)
+    other = select_contralateral(probability, kept, territory, region, voxel_ml=voxel_ml)
+    return native(probability, kept), native(probability, other)
 
 
 @dataclass(frozen=True, eq=False)
@@ -272,7 +289,7 @@ def _found(
     )
     odds = np.where(grid.region, odds, np.float32(NEVER))
     return FoundInfarct(
-        infarct_from_log_odds(Volume(odds, grid.affine), prepared, reference, acute=acute),
+        *infarct_from_log_odds(Volume(odds, grid.affine), prepared, reference, acute=acute),
         save_image(folder / "cavity.nii.gz", native_cavity, reference.affine),
         save_image(folder / "log_odds.nii.gz", odds, grid.affine),
         save_image(folder / "native_log_odds.nii.gz", native_odds, reference.affine),
@@ -291,7 +308,7 @@ def _by_another_program(prepared: PreparedVisit, reference: Volume, folder: Path
         )
     loaded = load_probability(session.external_lesion, _grids(prepared, reference))
     found = _by_asymmetry(prepared, reference, folder)
-    return FoundInfarct(_on_reference(loaded, prepared, reference), found.cavity, None, None)
+    return FoundInfarct(_on_reference(loaded, prepared, reference), None, found.cavity, None, None)
 
 
 def _territory() -> NDArray[np.bool_]:

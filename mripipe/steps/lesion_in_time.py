@@ -62,11 +62,11 @@ def segment_in_time(
         said = carried(visit)
         total += np.nan_to_num(said)
         seen += np.isfinite(said)
-    probability = infarct_from_log_odds(log_odds, prepared, reference, total / np.maximum(seen, 1.0))
+    said_of = infarct_from_log_odds(log_odds, prepared, reference, total / np.maximum(seen, 1.0))
     found = FoundInfarct(
-        probability, segmented.cavity, segmented.log_odds, segmented.native_log_odds, segmented.sequences
+        *said_of, segmented.cavity, segmented.log_odds, segmented.native_log_odds, segmented.sequences
     )
-    return describe_infarct(found, probability, prepared, reference, folder)
+    return describe_infarct(found, found.probability, prepared, reference, folder)
 
 
 def _log_odds_of(visit: SegmentedVisit) -> Volume:

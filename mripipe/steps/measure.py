@@ -56,6 +56,7 @@ def measure_visit(normalised: NormalisedVisit, *, folder: Path) -> VisitResult:
         lesion_probability=segmented.probability,
         lesion_mask=segmented.final_mask,
         auto_mask=segmented.auto_mask,
+        contralateral_mask=segmented.contralateral_mask,
         coregistered=prepared.coregistered,
         mni_image=normalised.mni_image,
         mni_lesion_mask=normalised.mni_lesion_mask,
@@ -132,6 +133,7 @@ def _volumes(normalised: NormalisedVisit) -> tuple[LesionVolumes, tuple[Territor
         auto_ml=segmented.auto_ml if segmented.source == "manual" else None,
         auto_dice=segmented.auto_dice,
         surface_cm2=surface_area_mm2(mask, image.affine) / 100.0,
+        contralateral_ml=segmented.contralateral_ml,
     )
     return measured, _territories(inside_ml, mni_mask)
 

@@ -232,6 +232,8 @@ def _diffusion_targets(visit: VisitResult, paths: OutputPaths) -> Iterator[tuple
     yield "series", paths.diffusion_series(*who)
     for name in ("fa", "md", "ad", "rd", "direction"):
         yield name, paths.diffusion_map(*who, param=name)
+    yield "fwf", paths.diffusion_map(*who, param="fwf", model="fwdti")
+    yield "fa_tissue", paths.diffusion_map(*who, param="fa", model="fwdti")
     b0 = Entities(desc="b0", suffix="dwiref", extension=".nii.gz")
     yield "b0", paths.derivative(*who, b0, datatype="dwi")
     reference = visit.reference_suffix or "T1w"
@@ -246,6 +248,7 @@ def _targets(visit: VisitResult, paths: OutputPaths) -> Iterator[tuple[str, Path
     yield "brain_mask", paths.brain_mask(*who)
     yield "lesion_probability", paths.lesion_probability(*who)
     yield "auto_mask", paths.lesion_mask(*who, desc="auto")
+    yield "contralateral_mask", paths.lesion_mask(*who, desc="contralateral")
     if visit.volumes.source == "manual":
         yield "lesion_mask", paths.lesion_mask(*who, desc="manual")
     yield "lesion_mask", paths.lesion_mask(*who, desc="final")

@@ -95,6 +95,10 @@ _VOLUME_COLUMNS: Final[dict[str, dict[str, Any]]] = {
             "not_detected": "an unchanged brain scanned twice may show as much",
         },
     },
+    "contralateral_ml": {
+        "Description": "Older infarcts on the other side, not part of the lesion, native grid",
+        "Units": "mL",
+    },
 }
 
 _MEASURES: Final = (
@@ -111,6 +115,7 @@ _MEASURES: Final = (
     ("lesion_surface", "brain", "lesion", "surface_cm2", "cm^2"),
     ("lesion_change", "brain", "lesion", "change_ml", "mL"),
     ("lesion_change_minimal_detectable", "brain", "lesion", "change_mdc_ml", "mL"),
+    ("older_lesion_volume", "brain", "contralesional", "contralateral_ml", "mL"),
     ("brain_volume", "brain", "both", "brain_ml", "mL"),
     ("ventricle_volume", "lateral_ventricle", "ipsilesional", "ventricle_ipsi_ml", "mL"),
     ("ventricle_volume", "lateral_ventricle", "contralesional", "ventricle_contra_ml", "mL"),
@@ -158,6 +163,7 @@ _MEASUREMENT_COLUMNS: Final[dict[str, dict[str, Any]]] = {
             "lesion_surface": "surface of the lesion, native grid",
             "lesion_change": "change of the lesion's volume since the first visit measured alike",
             "lesion_change_minimal_detectable": "smallest such change that is told from none",
+            "older_lesion_volume": "older infarcts on the side without the lesion, native grid",
             "brain_volume": "volume of the brain, ventricles and lesion included",
             "ventricle_volume": "volume of one lateral ventricle, native grid",
             "territory_lesion_volume": "volume of the lesion inside one side's territory, native grid",

@@ -5,7 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mripipe.core.lesion_select import select_acute, select_infarct, without_rim
+from mripipe.core.lesion_select import (
+    select_acute,
+    select_contralateral,
+    select_infarct,
+    without_rim,
+)
 
 SHAPE = (80, 60, 50)
 """The middle of the first axis is the midline."""
@@ -91,6 +96,46 @@ def test_a_sheet_of_fluid_under_the_surface_is_cut_off_a_lesion_there_is_not():
     assert np.mean(kept[away]) < 0.02
     assert np.mean(kept[infarct]) > 0.95
     assert kept[deep_sheet].all()
+
+
+def other_side(*masks: np.ndarray, voxel_ml: float = 1e-3) -> np.ndarray:
+    everything = np.any([MAIN, *masks], axis=0) * 0.9
+    infarct = select_infarct(everything, TERRITORY, BRAIN, voxel_ml=voxel_ml)
+    return select_contralateral(everything, infarct, TERRITORY, BRAIN, voxel_ml=voxel_ml)
+
+
+OLD = box((55, 70), (24, 40), (15, 30))
+"""3.6 mL on the other side."""
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_an_older_infarct_on_the_other_side_is_told_apart(flip):
+    everything, way = (MAIN | OLD) * 0.9, -1 if flip else 1
+    infarct = select_infarct(everything[::way], TERRITORY, BRAIN)
+    np.testing.assert_array_equal(infarct, MAIN[::way])
+    found = select_contralateral(everything[::way], infarct, TERRITORY, BRAIN)
+    np.testing.assert_array_equal(found, OLD[::way])
+
+
+def test_what_is_small_or_elsewhere_on_the_other_side_is_no_infarct():
+    small, elsewhere = box((55, 65), (24, 40), (15, 30)), box((52, 75), (20, 45), (39, 50))
+    assert small.sum() * 1e-3 < 3.0 < elsewhere.sum() * 1e-3
+    assert not other_side(small).any()
+    assert not other_side(elsewhere).any()
+    np.testing.assert_array_equal(other_side(small, voxel_ml=2e-3), small)
+
+
+def test_another_piece_on_the_infarcts_own_side_is_no_older_one():
+    assert not other_side(box((8, 30), (44, 60), (10, 35))).any()
+
+
+def test_a_bulge_over_the_midline_is_no_older_infarct():
+    bulging = box((10, 46), (20, 40), (15, 30))
+    assert not select_contralateral(bulging * 0.9, bulging, TERRITORY, BRAIN).any()
+
+
+def test_without_an_infarct_there_is_no_other_side():
+    assert not select_contralateral(OLD * 0.9, np.zeros(SHAPE, bool), TERRITORY, BRAIN).any()
 
 
 @pytest.mark.parametrize("flip", [False, True])

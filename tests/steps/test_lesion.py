@@ -15,9 +15,9 @@ from mripipe.errors import InputError
 from mripipe.model.settings import LesionSettings
 from mripipe.model.stages import CoregisteredImage
 from mripipe.model.study import Session
-from mripipe.steps.lesion import segment_visit
+from mripipe.steps.lesion import NEVER, FoundInfarct, describe_infarct, infarct_from_log_odds, segment_visit
 from mripipe.steps.lesion_in_time import segment_in_time
-from mripipe.steps.load import save_image
+from mripipe.steps.load import load_image, load_plain, save_image
 from mripipe.steps.transforms import write_transform
 
 SETTINGS = LesionSettings()
@@ -196,3 +196,29 @@ def test_bright_with_the_adc_of_tissue_is_no_acute_infarct(left_visit, tmp_path)
     when = Session("sub-001", "ses-a", days_from_onset=5.0)
     found = segment_visit(prepared, masks=when, settings=SETTINGS, folder=tmp_path)
     assert (found.lesion_ml, found.side) == (0.0, "none")
+
+
+@pytest.mark.usefixtures("coarse_template")
+def test_an_older_infarct_on_the_other_side_is_not_counted(left_visit, tmp_path):
+    first = left_visit.segmented
+    assert (first.contralateral_ml, first.contralateral_mask) == (0.0, None)
+    prepared, odds = left_visit.prepared, load_plain(first.log_odds)
+    # The same shape at the mirrored place, somewhat further back.
+    both = np.where(
+        odds.data > NEVER / 2, np.maximum(odds.data, np.roll(odds.data[::-1], -6, axis=1)), odds.data
+    )
+    reference = load_image(prepared.preproc)
+    infarct, other = infarct_from_log_odds(replace(odds, data=both), prepared, reference)
+    here = (first.cavity, first.log_odds, first.native_log_odds)
+    found = describe_infarct(FoundInfarct(infarct, other, *here), infarct, prepared, reference, tmp_path)
+    assert found.side == "left"
+    assert found.lesion_ml == pytest.approx(first.lesion_ml, rel=0.1)
+    old = read(found.contralateral_mask) > 0
+    assert not (old & (read(found.final_mask) > 0)).any()
+    assert found.contralateral_ml == pytest.approx(old.sum() * 0.027)
+    assert 0.5 * first.lesion_ml < found.contralateral_ml < 1.3 * first.lesion_ml
+    x = nib.affines.apply_affine(nib.load(found.final_mask).affine, np.argwhere(old))[:, 0]
+    other_x = nib.affines.apply_affine(
+        nib.load(found.final_mask).affine, np.argwhere(read(found.final_mask) > 0)
+    )[:, 0]
+    assert x.mean() > other_x.mean()

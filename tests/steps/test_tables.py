@@ -46,6 +46,7 @@ VOLUME_COLUMNS = [
     "change_ml",
     "change_mdc_ml",
     "change",
+    "contralateral_ml",
 ]
 LONG_COLUMNS = [
     "participant_id",
@@ -90,6 +91,7 @@ FULL = LesionVolumes(
     change_ml=-0.0001,
     change_mdc_ml=3.0,
     change="not_detected",
+    contralateral_ml=4.5,
 )
 
 
@@ -196,6 +198,7 @@ def test_lesion_volumes_has_the_public_columns_and_fixed_decimals(tmp_path):
         "0.000",
         "3.000",
         "not_detected",
+        "4.500",
     ]
 
 
@@ -256,12 +259,13 @@ def test_the_long_table_holds_the_same_numbers(tmp_path):
         ("lesion_surface", "brain", "right"): ("98.77", "cm^2"),
         ("lesion_change", "brain", "right"): ("0.000", "mL"),
         ("lesion_change_minimal_detectable", "brain", "right"): ("3.000", "mL"),
+        ("older_lesion_volume", "brain", "left"): ("4.500", "mL"),
         ("brain_volume", "brain", "bilateral"): ("1250.250", "mL"),
         ("ventricle_volume", "lateral_ventricle", "right"): ("21.500", "mL"),
         ("ventricle_volume", "lateral_ventricle", "left"): ("14.250", "mL"),
     }
     keys = [(r["measure"], r["region"], r["side"]) for r in rows if r["session_id"] == "ses-1"]
-    assert len(keys) == len(set(keys)) == 16 + 7 * 2 * 2 + 6
+    assert len(keys) == len(set(keys)) == 17 + 7 * 2 * 2 + 6
     assert {(r["days_from_onset"], r["days_from_infusion"]) for r in rows[:16]} == {("45", "-2.5")}
     assert {r["software"] for r in rows} == {f"mripipe {__version__}"}
     assert {r["qc"] for r in rows[:16]} == {"warning"}
@@ -290,7 +294,7 @@ def test_every_row_says_why_its_value_is_missing(tmp_path):
 def test_a_failed_visit_has_its_rows(tmp_path):
     write_subject_results(tmp_path, subject(tmp_path))
     rows = [r for r in table(write_tables(tmp_path)[1])[1] if r["session_id"] == "ses-2"]
-    assert len(rows) == 16 + 7 * 2 * 2 + 6
+    assert len(rows) == 17 + 7 * 2 * 2 + 6
     assert {(r["value"], r["status"], r["qc"]) for r in rows} == {("n/a", "failed", "n/a")}
 
 
