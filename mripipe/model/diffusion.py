@@ -48,6 +48,10 @@ class DiffusionVisit:
     dropped_slices: tuple[tuple[int, int], ...] = ()
     """Volume and slice (from 0, in RAS order) of what fell out and was replaced."""
     warnings: tuple[str, ...] = ()
+    fwf: Path | None = None
+    """Fraction of free water, 0 to 1; None where the shells do not allow it, as fa_tissue."""
+    fa_tissue: Path | None = None
+    """FA of the tissue beside the free water; 0 where there is none."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,10 @@ class TractMetrics:
     """Share of the tract that is lesion, 0 to 1."""
     coverage: float | None = None
     """Share of the tract inside the field of view, 0 to 1."""
+    fwf: float | None = None
+    """Mean fraction of free water; None where the shells do not allow it, as fa_tissue."""
+    fa_tissue: float | None = None
+    """Mean FA of the tissue beside the free water, weighted by its share as well."""
 
 
 @dataclass(frozen=True)
@@ -152,3 +160,5 @@ class DiffusionResult:
     motion: tuple[tuple[float, ...], ...] = ()
     dropped_slices: tuple[tuple[int, int], ...] = ()
     warnings: tuple[str, ...] = ()
+    fwf: Path | None = None
+    fa_tissue: Path | None = None

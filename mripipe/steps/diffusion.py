@@ -25,6 +25,7 @@ from mripipe.model.diffusion import DiffusionVisit
 from mripipe.model.settings import DiffusionSettings
 from mripipe.model.study import Session
 from mripipe.steps.diffusion_series import Series, load_series
+from mripipe.steps.free_water import FreeWaterMaps, save_free_water
 from mripipe.steps.load import save_image
 
 LEAST_TO_PREDICT = 10
@@ -78,13 +79,17 @@ def fit_diffusion(session: Session, *, settings: DiffusionSettings, folder: Path
     table = prepared.table.take(chosen)
     signal = prepared.data[mask][:, chosen]
     fit = fit_tensor_robust(signal, table) if settings.robust else fit_tensor(signal, table)
+    water = FreeWaterMaps("free water: not asked for")
+    if settings.free_water:
+        water = save_free_water(prepared.data, prepared.table, mask, series.affine, folder=folder)
     return DiffusionVisit(
         participant_id=session.participant_id,
         session_id=session.session_id,
         **_save_series(prepared, series.affine, mask, folder),
         **_save_maps(fit, series.affine, mask, folder),
+        **water.paths,
         n_directions=table.n_directions,
-        steps=prepared.steps,
+        steps=(*prepared.steps, water.told),
         motion=prepared.motion,
         dropped_slices=prepared.dropped,
         warnings=prepared.warnings,

@@ -29,6 +29,8 @@ _STATUS: Final = {
     },
 }
 
+_SHELLS: Final = "n/a where the series has no two shells up to b = 1500"
+
 _PLACE: Final[dict[str, dict[str, Any]]] = {
     "participant_id": {"Description": "Coded identity"},
     "session_id": {"Description": "Visit"},
@@ -52,6 +54,10 @@ METRIC_COLUMNS: Final[dict[str, dict[str, Any]]] = {
     "fa_with_lesion": {"Description": "As fa, lesion not left out"},
     "md_with_lesion": {"Description": "As md, lesion not left out", "Units": "10^-3 mm^2/s"},
     "coverage": {"Description": "Share of the tract in the field of view, 0 to 1"},
+    "fwf": {"Description": f"Fraction of free water, 0 to 1, weighted as fa; {_SHELLS}"},
+    "fa_tissue": {
+        "Description": f"FA of the tissue beside the free water, weighted as fa and by its share; {_SHELLS}"
+    },
     "status": _STATUS,
 }
 
@@ -74,6 +80,7 @@ ASYMMETRY_COLUMNS: Final[dict[str, dict[str, Any]]] = {
 _DECIMALS: Final = {"lesion_load_ml": 3, "lesion_load_weighted_ml": 3}
 
 _LONG_METRICS: Final = {"fa": "1", "md": "1e-3 mm2/s", "ad": "1e-3 mm2/s", "rd": "1e-3 mm2/s"}
+_LONG_FREE_WATER: Final = ("fwf", "fa_tissue")
 _LONG_ASYMMETRY: Final = {"rfa": "1", "fa_asymmetry": "1", "rmd": "1"}
 _LONG_LOADS: Final = {
     "lesion_load": "lesion_load_ml",
@@ -86,6 +93,8 @@ LONG_MEASURES: Final = {
     "md": "mean diffusivity, so",
     "ad": "axial diffusivity, so",
     "rd": "radial diffusivity, so",
+    "fwf": f"fraction of free water, lesion left out, weighted as fa; no row {_SHELLS.removeprefix('n/a ')}",
+    "fa_tissue": "FA of the tissue beside the free water, weighted as fa and by its share",
     "rfa": "FA ipsilesional / contralesional",
     "fa_asymmetry": "(contralesional - ipsilesional) / (contralesional + ipsilesional) FA",
     "rmd": "MD ipsilesional / contralesional",
@@ -151,6 +160,8 @@ def long_cells(diffusion: DiffusionResult, lesion_side: str) -> Iterator[list[st
         region, side = _region(row.tract, row.segment), row.side or "bilateral"
         for measure, unit in _LONG_METRICS.items():
             yield _long(measure, region, side, getattr(row, measure), unit, row.status)
+        for measure in _LONG_FREE_WATER if diffusion.fwf is not None else ():
+            yield _long(measure, region, side, getattr(row, measure), "1", row.status)
     for pair in diffusion.asymmetry:
         region = _region(pair.tract, pair.segment)
         for measure, unit in _LONG_ASYMMETRY.items():

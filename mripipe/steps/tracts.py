@@ -31,6 +31,7 @@ from mripipe.model.diffusion import (
 )
 from mripipe.model.stages import NormalisedVisit
 from mripipe.steps.diffusion_place import LESION_SHARE, PlacedDiffusion, place_diffusion
+from mripipe.steps.free_water import free_water_values
 from mripipe.steps.load import load_image, load_own_mask
 from mripipe.steps.perilesional import measure_rings, rings_without
 
@@ -101,6 +102,7 @@ def measure_tracts(
     """
     placed = place_diffusion(diffusion, normalised, folder)
     values = {name: load_image(getattr(diffusion, name)).data[placed.brain].astype(float) for name in MAPS}
+    values |= free_water_values(diffusion, placed.brain)
     atlas, axes = load_tracts(), _axes(diffusion, placed)
     side = _lesion_side(placed)
     usable = diffusion.n_directions >= LEAST_DIRECTIONS
@@ -146,6 +148,8 @@ def measure_tracts(
         ad=diffusion.ad,
         rd=diffusion.rd,
         direction=diffusion.direction,
+        fwf=diffusion.fwf,
+        fa_tissue=diffusion.fa_tissue,
         to_reference=placed.to_reference,
         steps=diffusion.steps,
         motion=diffusion.motion,
@@ -309,7 +313,21 @@ def _row(
         n_voxels=int(np.count_nonzero(healthy >= 0.5)),
         lesion_fraction=share,
         coverage=coverage,
+        **_free_water(found.values, kept),
     )
+
+
+def _free_water(
+    values: dict[str, NDArray[np.float64]], weights: NDArray[np.float64]
+) -> dict[str, float | None]:
+    """Return means of the free water's maps, empty where there are none."""
+    if "fwf" not in values:
+        return {}
+    tissue = np.nan_to_num(1.0 - values["fwf"])
+    return {
+        "fwf": weighted_mean(values["fwf"], weights).value,
+        "fa_tissue": weighted_mean(values["fa_tissue"], weights * tissue).value,
+    }
 
 
 def _per_thousand(value: float | None) -> float | None:
