@@ -65,6 +65,8 @@ class LesionVolumes:
     """Whether the change is larger than that."""
     contralateral_ml: float | None = None
     """Older infarcts on the other side, native grid; not part of the lesion."""
+    repeat_sd_ml: float | None = None
+    """Deviation of the volume between scans of an unchanged brain."""
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ def _changed(row: LesionVolumes, earlier: Sequence[LesionVolumes]) -> LesionVolu
     if first is None or row.lesion_ml is None or first.lesion_ml is None:
         return replace(row, change_ml=None, change_mdc_ml=None, change=None)
     change = row.lesion_ml - first.lesion_ml
-    least = minimal_detectable_change_ml(first.surface_cm2 or 0.0, row.surface_cm2 or 0.0)
+    least = minimal_detectable_change_ml(first.repeat_sd_ml or 0.0, row.repeat_sd_ml or 0.0)
     found: Literal["detected", "not_detected"] = "detected" if abs(change) > least else "not_detected"
     return replace(row, change_ml=change, change_mdc_ml=least, change=found)
 

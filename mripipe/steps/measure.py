@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from mripipe.atlases.template import load_template
 from mripipe.atlases.territories import MCA_LABELS, TERRITORY_LABELS, load_territories
 from mripipe.core.border import surface_area_mm2
-from mripipe.core.grid import Volume
+from mripipe.core.change import repeat_deviation_ml
+from mripipe.core.grid import Volume, voxel_sizes_mm
 from mripipe.core.itk import LPS
 from mripipe.core.tissue import fit_tissues
 from mripipe.core.ventricles import fluid_mask, ventricle_fluid, ventricle_room, ventricle_volumes_ml
@@ -115,6 +116,7 @@ def _volumes(normalised: NormalisedVisit) -> tuple[LesionVolumes, tuple[Territor
         return volumes, ()
     mni_mask = load_own_mask(normalised.mni_lesion_mask)
     lesion_ml = lesion_volume_ml(mask, image.affine)
+    surface_cm2 = surface_area_mm2(mask, image.affine) / 100.0
     inside_ml = _inside_ml(mask, image, from_mni)
     mca_ml = float(sum(inside_ml[label] for labels in MCA_LABELS.values() for label in labels))
     measured = replace(
@@ -132,7 +134,8 @@ def _volumes(normalised: NormalisedVisit) -> tuple[LesionVolumes, tuple[Territor
         gliosis_ml=lesion_ml - segmented.cavity_ml,
         auto_ml=segmented.auto_ml if segmented.source == "manual" else None,
         auto_dice=segmented.auto_dice,
-        surface_cm2=surface_area_mm2(mask, image.affine) / 100.0,
+        surface_cm2=surface_cm2,
+        repeat_sd_ml=repeat_deviation_ml(surface_cm2, voxel_sizes_mm(image.affine)),
         contralateral_ml=segmented.contralateral_ml,
     )
     return measured, _territories(inside_ml, mni_mask)

@@ -99,6 +99,10 @@ _VOLUME_COLUMNS: Final[dict[str, dict[str, Any]]] = {
         "Description": "Older infarcts on the other side, not part of the lesion, native grid",
         "Units": "mL",
     },
+    "repeat_sd_ml": {
+        "Description": "Deviation of lesion_ml between scans of an unchanged brain",
+        "Units": "mL",
+    },
 }
 
 _MEASURES: Final = (

@@ -25,7 +25,7 @@ from phantoms import Options, dice, read_mask, run_step, write_visit
 
 from mripipe.bids.files import write_atomic
 from mripipe.core.border import surface_area_mm2
-from mripipe.core.change import minimal_detectable_change_ml
+from mripipe.core.change import minimal_detectable_change_ml, repeat_deviation_ml
 from mripipe.core.phantom import PhantomPatient, draw_patient, true_masks
 from mripipe.model.settings import Settings
 from mripipe.steps.anatomical import prepare_visit
@@ -114,7 +114,10 @@ def summarise(patients: list[list[dict[str, Any]]]) -> dict[str, float]:
         (p[1]["lesion_ml"] - p[0]["lesion_ml"]) / (0.1 * (p[0]["surface_cm2"] + p[1]["surface_cm2"]) / 2)
         for p in patients
     ]
-    detectable = [minimal_detectable_change_ml(p[0]["surface_cm2"], p[2]["surface_cm2"]) for p in patients]
+    deviations = [
+        [repeat_deviation_ml(p[k]["surface_cm2"], 3 * [OPTIONS.t1w_mm]) for k in (0, 2)] for p in patients
+    ]
+    detectable = [minimal_detectable_change_ml(*two) for two in deviations]
     changes = [p[2]["lesion_ml"] - p[0]["lesion_ml"] for p in patients]
     truths = [p[2]["true_ml"] - p[0]["true_ml"] for p in patients]
     return {

@@ -11,7 +11,7 @@ from mripipe.steps.change import with_changes
 
 def visit(name, ml, **changes):
     row = LesionVolumes(
-        "sub-1", name, "ok", source="auto", lesion_ml=ml, sequences="T1w+FLAIR", surface_cm2=100.0
+        "sub-1", name, "ok", source="auto", lesion_ml=ml, sequences="T1w+FLAIR", repeat_sd_ml=1.0
     )
     return VisitResult("sub-1", name, replace(row, **changes))
 
@@ -21,7 +21,7 @@ def rows(*visits):
 
 
 def test_a_change_is_told_from_none_where_it_is_larger_than_repeats_differ():
-    least = minimal_detectable_change_ml(100.0, 100.0)
+    least = minimal_detectable_change_ml(1.0, 1.0)
     first, second, third = rows(
         visit("a", 80.0), visit("b", 80.0 - 0.9 * least), visit("c", 80.0 + 1.1 * least)
     )

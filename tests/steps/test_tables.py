@@ -47,6 +47,7 @@ VOLUME_COLUMNS = [
     "change_mdc_ml",
     "change",
     "contralateral_ml",
+    "repeat_sd_ml",
 ]
 LONG_COLUMNS = [
     "participant_id",
@@ -92,6 +93,7 @@ FULL = LesionVolumes(
     change_mdc_ml=3.0,
     change="not_detected",
     contralateral_ml=4.5,
+    repeat_sd_ml=0.9877,
 )
 
 
@@ -199,6 +201,7 @@ def test_lesion_volumes_has_the_public_columns_and_fixed_decimals(tmp_path):
         "3.000",
         "not_detected",
         "4.500",
+        "0.988",
     ]
 
 
