@@ -25,8 +25,6 @@ def test_a_border_in_thick_slices_is_less_sure():
     met = np.sqrt(np.mean(((normals * edges) ** 2).sum(axis=1)))
     thick, cube = (repeat_deviation_ml(100.0, voxel) for voxel in (edges, (1.0, 1.0, 1.0)))
     assert thick / cube == pytest.approx(met, 0.01)
-        met, 0.01
-    )
 
 
 def test_one_repeat_in_twenty_differs_by_more():
