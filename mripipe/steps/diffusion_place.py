@@ -51,7 +51,17 @@ def place_diffusion(diffusion: DiffusionVisit, normalised: NormalisedVisit, fold
     reference, b0 = load_image(prepared.preproc), load_image(diffusion.b0)
     head, lesion = load_own_mask(prepared.brain_mask), load_own_mask(normalised.segmented.final_mask)
     matrix = register_sequence(reference, head, b0, np.eye(4), left_out=lesion)
-    there = affine_transform(np.linalg.inv(matrix))
+    way = write_transform(affine_transform(matrix), folder / "to_reference.h5")
+    return place_by(diffusion, normalised, way)
+
+
+def place_by(diffusion: DiffusionVisit, normalised: NormalisedVisit, to_reference: Path) -> PlacedDiffusion:
+    """Look voxels up in MNI by a transform that `place_diffusion` has found."""
+    prepared = normalised.segmented.prepared
+    reference, b0 = load_image(prepared.preproc), load_image(diffusion.b0)
+    head, lesion = load_own_mask(prepared.brain_mask), load_own_mask(normalised.segmented.final_mask)
+    way = sitk.ReadTransform(str(to_reference))
+    there = way.GetInverse()
     inside, share = (
         resample(Volume(part.astype(np.float32), reference.affine), b0, there) for part in (head, lesion)
     )
@@ -63,10 +73,8 @@ def place_diffusion(diffusion: DiffusionVisit, normalised: NormalisedVisit, fold
         brain=brain,
         lesion=share[brain].astype(np.float64),
         mni_mm=map_points(to_mni, voxel_to_world(points, b0.affine)),
-        from_template=sitk.CompositeTransform(
-            [affine_transform(matrix), sitk.ReadTransform(str(normalised.to_mni))]
-        ),
-        to_reference=write_transform(affine_transform(matrix), folder / "to_reference.h5"),
+        from_template=sitk.CompositeTransform([way, sitk.ReadTransform(str(normalised.to_mni))]),
+        to_reference=to_reference,
     )
 
 
