@@ -78,6 +78,9 @@ def test_numbers_agree_with_each_other_and_with_the_files(visit):
     assert volumes.lesion_ml == pytest.approx(volume_ml(final, found.segmented.final_mask))
     assert 0 < volumes.lesion_ml_lower < volumes.lesion_ml < volumes.lesion_ml_upper
     assert volumes.mca_ml == pytest.approx(volumes.mca_fraction * volumes.lesion_ml)
+    assert volumes.contralateral_ml == 0.0
+    # Voxels of 3 mm, a tenth of an edge.
+    assert volumes.repeat_sd_ml == pytest.approx(0.03 * volumes.surface_cm2)
     assert 0.7 < volumes.mca_fraction <= 1.0
     assert 5.0 < volumes.mca_territory_percent < 40.0
     assert volumes.n_components >= 1
