@@ -78,6 +78,8 @@ class TractMetrics:
     """Share of the tract that is lesion, 0 to 1."""
     coverage: float | None = None
     """Share of the tract inside the field of view, 0 to 1."""
+    n_streamlines: int | None = None
+    """Of a tract that was followed in the person; None of one that was looked up in the atlas."""
     fwf: float | None = None
     """Mean fraction of free water; None where the shells do not allow it, as fa_tissue."""
     fa_tissue: float | None = None
@@ -137,6 +139,32 @@ class PerilesionalRing:
 
 
 @dataclass(frozen=True)
+class TrackedTract:
+    """A tract on one side as it was followed through the person's own diffusion."""
+
+    tract: str
+    side: Literal["left", "right"]
+    status: TractStatus
+    n_streamlines: int = 0
+    """That belong to the tract, of those that were begun."""
+    streamlines: Path | None = None
+    """TCK, RAS+ mm."""
+    density: Path | None = None
+    """Share of the streamlines that pass each voxel, 0 to 1, on the series' grid."""
+
+
+@dataclass(frozen=True)
+class TrackedVisit:
+    """What tracking gave for one visit."""
+
+    tracts: tuple[TrackedTract, ...]
+    metrics: tuple[TractMetrics, ...]
+    asymmetry: tuple[TractAsymmetry, ...]
+    step: str
+    """What was done, one line."""
+
+
+@dataclass(frozen=True)
 class DiffusionResult:
     """All that diffusion gave for one visit; a path is None where the file was not made."""
 
@@ -160,5 +188,7 @@ class DiffusionResult:
     motion: tuple[tuple[float, ...], ...] = ()
     dropped_slices: tuple[tuple[int, int], ...] = ()
     warnings: tuple[str, ...] = ()
+    tracked: tuple[TrackedTract, ...] = ()
+    """Empty where tracking was left out."""
     fwf: Path | None = None
     fa_tissue: Path | None = None

@@ -62,6 +62,8 @@ class DiffusionSettings:
     """Let volumes that no tensor explains count little in a voxel's fit."""
     free_water: bool = True
     """Estimate free water where the shells allow it."""
+    tracking: bool = True
+    """Follow the corticospinal tract in the person's own diffusion; not at the level ``fast``."""
 
     def __post_init__(self) -> None:
         for item in dataclasses.fields(self):
@@ -88,6 +90,12 @@ class Settings:
     lesion: LesionSettings = field(default_factory=LesionSettings)
     registration: RegistrationSettings = field(default_factory=RegistrationSettings)
     diffusion: DiffusionSettings = field(default_factory=DiffusionSettings)
+
+    @property
+    def tracks(self) -> bool:
+        """Whether tracts are followed in the person's own diffusion."""
+        wanted = self.diffusion.tracking and not self.diffusion.skip
+        return wanted and self.registration.level != "fast"
 
 
 def read_settings(path: Path) -> Settings:
