@@ -52,6 +52,10 @@ class DiffusionVisit:
     """Fraction of free water, 0 to 1; None where the shells do not allow it, as fa_tissue."""
     fa_tissue: Path | None = None
     """FA of the tissue beside the free water; 0 where there is none."""
+    b0_distorted: Path | None = None
+    """As `b0`, before distortion by the field was undone; None where it was left."""
+    eddy_mm: tuple[float, ...] = ()
+    """How far eddy currents displaced the head in each volume, at most; empty where it was not sought."""
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
 
@@ -12,8 +12,9 @@ import numpy as np
 from nibabel.orientations import io_orientation
 from numpy.typing import NDArray
 
+from mripipe.bids.fieldmaps import phase_encoding, read_sidecar, readout_s
 from mripipe.bids.nifti import check_length, parse_header, read_bytes
-from mripipe.core.gradients import GradientTable, directions_from_fsl, odd_lengths, without_direction
+from mripipe.core.gradients import B0_MAX, GradientTable, directions_from_fsl, odd_lengths, without_direction
 from mripipe.core.grid import reorient, same_grid
 from mripipe.errors import InputError
 from mripipe.model.study import Scan, Session
@@ -39,6 +40,18 @@ class Series:
     """Array axis across the slices."""
     notes: tuple[str, ...]
     """What was dropped, joined or found odd, one line each."""
+    opposite: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool))
+    """Volumes whose phase was encoded the opposite way, shape (N,); none where it is empty."""
+    opposite_ratio: float = 1.0
+    """How far the field displaces those where it displaces the others by 1: the ratio of readout times."""
+    way_told: bool = False
+    """Whether the way along the axis of phase encoding is known."""
+    readout_s: float | None = None
+    """Total readout time of the volumes encoded as `phase_encoding` says."""
+    scans: tuple[Scan, ...] = ()
+    """Those volumes' runs."""
+    preprocessed: bool = False
+    """Another program has corrected it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,24 +60,33 @@ class _Run:
     affine: NDArray[np.float64]
     table: GradientTable
     phase_encoding: str | None
+    way_told: bool
+    readout_s: float | None
     slice_axis: int
-    name: str
+    scan: Scan
     notes: tuple[str, ...]
 
+    @property
+    def name(self) -> str:
+        return self.scan.path.name
 
-def load_series(session: Session) -> Series:
+
+def load_series(session: Session, *, with_opposite: bool = False) -> Series:
     """Read all diffusion runs of a visit that lie on one grid.
 
     Parameters
     ----------
     session : Session
-        With one ``dwi`` scan or more.
+        With one ``dwi`` scan or more. Where some are preprocessed, only those are read.
+    with_opposite : bool
+        Take runs of opposite phase encoding too, for their distortion will be undone.
 
     Returns
     -------
     Series
-        Runs one after the other. A run on another grid than that with the most directions is left out, one
-        whose phase was encoded another way is not joined, and a note says so.
+        Runs one after the other, those of opposite phase encoding last. A run on another grid than that with
+        the most directions is left out, one whose phase was encoded another way is not joined, and a note
+        says so.
 
     Raises
     ------
@@ -75,14 +97,19 @@ def load_series(session: Session) -> Series:
     scans = [scan for scan in session.scans if scan.suffix == "dwi"]
     if not scans:
         raise InputError(f"{session.session_id}: no diffusion series; add one or leave diffusion out")
-    runs, notes = _read_runs(scans)
+    runs, notes = _read_runs([scan for scan in scans if scan.preprocessed] or scans)
     first = max(runs, key=lambda run: run.table.n_directions)
     on_grid = [run for run in runs if _same_place(run, first)]
     notes += [
         f"{run.name}: lies on another grid than {first.name}; left out" for run in runs if run not in on_grid
     ]
     scaled = _on_one_scale(on_grid, first)
-    joined = [run for run in scaled if _one_way(run.phase_encoding, first.phase_encoding)]
+    first = next(run for run in scaled if run.scan is first.scan)
+    others = [run for run in scaled if with_opposite and _can_be_matched(run, first)]
+    alike = [
+        run for run in scaled if run not in others and _one_way(run.phase_encoding, first.phase_encoding)
+    ]
+    joined = [*alike, *others]
     if len(joined) > 1:
         notes.append(f"{len(joined)} runs joined: {', '.join(run.name for run in joined)}")
     # Their voxels lie elsewhere: mixed, edges of two places would pass for one.
@@ -102,8 +129,51 @@ def load_series(session: Session) -> Series:
         run=np.repeat(np.arange(len(joined)), [run.data.shape[3] for run in joined]),
         phase_encoding=first.phase_encoding,
         slice_axis=first.slice_axis,
-        notes=tuple(notes),
+        notes=tuple([*notes, *_readout_notes(first, others)]),
+        opposite=np.repeat([run in others for run in joined], [run.data.shape[3] for run in joined]),
+        opposite_ratio=readout_ratio(others[0].readout_s, first.readout_s) if others else 1.0,
+        way_told=first.way_told,
+        readout_s=first.readout_s,
+        scans=tuple(run.scan for run in alike),
+        preprocessed=first.scan.preprocessed,
     )
+
+
+def readout_ratio(other_s: float | None, first_s: float | None) -> float:
+    """Return the ratio of two readout times; 1 where one is not told."""
+    return 1.0 if other_s is None or first_s is None else other_s / first_s
+
+
+def are_opposite(one: tuple[str | None, bool, str], other: tuple[str | None, bool, str]) -> bool:
+    """Say whether two images are encoded in opposite directions along one axis.
+
+    Each is its phase encoding along RAS axes, whether the way along the axis is told, and its file's name:
+    where the way is not told, different ``dir-`` labels tell it.
+    """
+    if one[0] is None or other[0] is None or one[0][0] != other[0][0]:
+        return False
+    if one[1] and other[1]:
+        return one[0] != other[0]
+    labels = [re.search(r"_dir-([A-Za-z0-9+]+)_", name) for name in (one[2], other[2])]
+    return labels[0] is not None and labels[1] is not None and labels[0][1] != labels[1][1]
+
+
+def _can_be_matched(run: _Run, first: _Run) -> bool:
+    """Say whether a run is encoded the opposite way, and both have a volume that shows the field."""
+    return (
+        run is not first
+        and are_opposite(
+            (run.phase_encoding, run.way_told, run.name), (first.phase_encoding, first.way_told, first.name)
+        )
+        and bool(run.table.is_b0.any() and first.table.is_b0.any())
+    )
+
+
+def _readout_notes(first: _Run, others: Sequence[_Run]) -> list[str]:
+    missing = [run.name for run in (first, *others) if run.readout_s is None]
+    if not others or not missing:
+        return []
+    return [f"{missing[0]}: no TotalReadoutTime in its sidecar; taken to be that of the opposite run"]
 
 
 def _read_runs(scans: Sequence[Scan]) -> tuple[list[_Run], list[str]]:
@@ -133,13 +203,7 @@ def _one_way(one: str | None, other: str | None) -> bool:
 
 def _read_run(scan: Scan) -> _Run:
     name = scan.path.name
-    if scan.bval is None or scan.bvec is None:
-        missing = " and ".join(n for n, p in (("bval", scan.bval), ("bvec", scan.bvec)) if p is None)
-        raise InputError(f"{name}: no {missing} file; add it or leave diffusion out")
-    data, affine = _read_4d(scan.path)
-    n = data.shape[3]
-    b_values = _numbers(scan.bval, 1, n)[0]
-    vectors = _numbers(scan.bvec, 3, n)
+    data, affine, b_values, vectors = _read_weighted(scan)
     derived = without_direction(b_values, vectors)
     notes = []
     if derived.any():
@@ -158,17 +222,57 @@ def _read_run(scan: Scan) -> _Run:
     # In one order of the axes, so that no neighbourhood depends on how the voxels are stored.
     ways = io_orientation(affine)
     data, affine = reorient(data, affine)
-    return _Run(data, affine, table, _phase_encoding(scan.sidecar, ways), int(ways[2, 0]), name, tuple(notes))
+    told = read_sidecar(scan.sidecar)
+    encoding, way_told = phase_encoding(told)
+    return _Run(
+        data,
+        affine,
+        table,
+        encoding_in_ras(encoding, ways),
+        way_told,
+        readout_s(told),
+        int(ways[2, 0]),
+        scan,
+        tuple(notes),
+    )
 
 
-def _read_4d(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+def _read_weighted(
+    scan: Scan,
+) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Read a run with its affine, b-values (N,) and directions (3, N)."""
+    name = scan.path.name
+    missing = [kind for kind, path in (("bval", scan.bval), ("bvec", scan.bvec)) if path is None]
+    if scan.bval is None:
+        raise InputError(f"{name}: no {' and '.join(missing)} file; add it or leave diffusion out")
+    data, affine = read_volumes(scan.path)
+    b_values = _numbers(scan.bval, 1, data.shape[3])[0]
+    # Converters write no directions beside volumes that have none.
+    if scan.bvec is None and (b_values > B0_MAX).any():
+        raise InputError(f"{name}: no bvec file; add it or leave diffusion out")
+    if data.shape[3] == 1 and b_values[0] > B0_MAX:
+        raise InputError(f"{name}: expected several volumes (4D), found one; add them")
+    vectors = np.zeros((3, b_values.size)) if scan.bvec is None else _numbers(scan.bvec, 3, b_values.size)
+    return data, affine, b_values, vectors
+
+
+def read_volumes(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Read an image of one volume or several as (X, Y, Z, N), with its affine, axes as stored.
+
+    Raises
+    ------
+    InputError
+        It is missing or damaged, has values that are not finite, or one value everywhere.
+
+    """
     raw = read_bytes(path)
     header = parse_header(raw[:HEADER_BYTES], path.name)
-    if len(header.shape) != 4:
-        raise InputError(f"{path.name}: expected several volumes (4D), found shape {header.shape}; add them")
+    if len(header.shape) > 4:
+        raise InputError(f"{path.name}: expected volumes (4D), found shape {header.shape}; export it again")
     check_length(header, len(raw), path.name)
     with np.errstate(all="ignore"):
-        data = np.asarray(header.raw.data_from_fileobj(BytesIO(raw)), np.float32).reshape(header.shape)
+        data = np.asarray(header.raw.data_from_fileobj(BytesIO(raw)), np.float32)
+    data = data.reshape((*header.shape, 1)[:4])
     bad = int(data.size - np.count_nonzero(np.isfinite(data)))
     if bad:
         raise InputError(f"{path.name}: {bad} values are not finite; export it again")
@@ -194,16 +298,9 @@ def _numbers(path: Path, n_rows: int, n_volumes: int) -> NDArray[np.float64]:
     return table
 
 
-def _phase_encoding(sidecar: Path | None, ways: NDArray[np.float64]) -> str | None:
-    """Return the phase encoding in RAS order of the axes; ``ways`` is nibabel's orientation of the file's."""
-    if sidecar is None:
-        return None
-    try:
-        told = json.loads(sidecar.read_text(encoding="utf-8-sig"))
-        value = told.get("PhaseEncodingDirection", told.get("PhaseEncodingAxis"))
-    except (OSError, ValueError, AttributeError):
-        return None
-    if value not in ("i", "i-", "j", "j-", "k", "k-"):
+def encoding_in_ras(value: str | None, ways: NDArray[np.float64]) -> str | None:
+    """Return a phase encoding in RAS order of the axes; ``ways`` is nibabel's orientation of the file's."""
+    if value is None:
         return None
     axis, turned = ways["ijk".index(value[0])]
     backwards = value.endswith("-") != (turned < 0)

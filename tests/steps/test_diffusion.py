@@ -18,7 +18,7 @@ from mripipe.model.diffusion import TractMetrics
 from mripipe.model.settings import DiffusionSettings
 from mripipe.model.stages import NormalisedVisit, PreparedVisit, SegmentedVisit
 from mripipe.model.study import Scan, Session
-from mripipe.steps import diffusion, diffusion_place, tracts
+from mripipe.steps import diffusion_place, diffusion_prepare, tracts
 from mripipe.steps.diffusion import fit_diffusion
 from mripipe.steps.diffusion_series import load_series
 from mripipe.steps.load import load_image, save_image
@@ -327,7 +327,11 @@ def test_unfit_series_are_refused(tmp_path):
     scan.bval.write_text("0 b\n")
     with pytest.raises(InputError, match="cannot be read as numbers"):
         load_series(session)
-    save_image(scan.path, np.ones((9, 9, 9)), RAS)
+    scan.bval.write_text("1000\n")
+    save_image(scan.path, np.arange(729.0).reshape(9, 9, 9), RAS)
+    with pytest.raises(InputError, match="4D"):
+        load_series(session)
+    save_image(scan.path, np.arange(729.0).reshape(3, 3, 3, 3, 9), RAS)
     with pytest.raises(InputError, match="4D"):
         load_series(session)
     save_image(scan.path, np.ones((9, 9, 9, 2)), RAS)
@@ -364,10 +368,13 @@ def test_slices_that_fell_out_are_replaced_and_told(tmp_path):
 
 def test_ringing_is_removed_when_asked_for(tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr(diffusion, "gibbs_removal", lambda d, **kw: asked.append(kw["slice_axis"]) or d - 1.0)
-    found = load_series(write(tmp_path, "PSR"))
+    monkeypatch.setattr(
+        diffusion_prepare, "gibbs_removal", lambda d, **kw: asked.append(kw["slice_axis"]) or d - 1.0
+    )
+    session = write(tmp_path, "PSR")
+    found = load_series(session)
     settings = DiffusionSettings(denoise=False, motion=False, gibbs=True)
-    prepared = diffusion.prepare_series(found, found.data[..., 0] > 0, settings)
+    prepared = diffusion_prepare.prepare_series(found, session, settings)
     assert asked == [0]
     assert float(prepared.data.min()) == 0.0
     assert prepared.steps[0] == "ringing beside edges removed"
