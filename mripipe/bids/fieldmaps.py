@@ -50,12 +50,10 @@ def readout_s(told: dict[str, Any]) -> float | None:
     (0.05, None)
 
     """
-    spacing, lines = told.get("EffectiveEchoSpacing"), told.get("ReconMatrixPE")
-    product = spacing * (lines - 1) if _positive(spacing) and _positive(lines) else None
-    for value in (told.get("TotalReadoutTime"), product, told.get("EstimatedTotalReadoutTime")):
-        if _positive(value):
-            return float(value)
-    return None
+    spacing, lines = _positive(told.get("EffectiveEchoSpacing")), _positive(told.get("ReconMatrixPE"))
+    product = None if spacing is None or lines is None else spacing * (lines - 1)
+    values = (told.get("TotalReadoutTime"), product, told.get("EstimatedTotalReadoutTime"))
+    return next((found for value in values if (found := _positive(value)) is not None), None)
 
 
 def belongs_to(fieldmap: Scan, series: Iterable[Scan]) -> bool | None:
@@ -75,8 +73,9 @@ def belongs_to(fieldmap: Scan, series: Iterable[Scan]) -> bool | None:
     return None
 
 
-def _positive(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf")
+def _positive(value: object) -> float | None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number and 0 < value < float("inf") else None  # type: ignore[arg-type,operator]
 
 
 def _listed(value: object) -> list[str]:

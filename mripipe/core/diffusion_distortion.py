@@ -103,7 +103,8 @@ def estimate_field(pair: ReversedPair) -> FoundField:
     if along[0] @ along[1] < 0:
         along[1] = -along[1]
     centre = voxel_to_world((np.array(head.shape) - 1) / 2, head.affine)
-    u, pose = np.zeros((2, 2, 2), np.float32), np.eye(4)
+    u: Floats = np.zeros((2, 2, 2), np.float32)
+    pose: Floats = np.eye(4)
     for level_mm, steps in zip(LEVELS_MM, STEPS, strict=True):
         level = _level(near, level_mm)
         u = _stretched(u, level.points.shape[1:])
@@ -113,9 +114,9 @@ def estimate_field(pair: ReversedPair) -> FoundField:
             pose = _pose_step(level, near, along, u, pose, centre)
             if float(np.abs(u - before).max()) < STILL_MM:
                 break
-    u = _stretched(u, head.shape)
+    whole = _stretched(u, head.shape)
     ends = [(c, n - c - m) for c, n, m in zip(corner, pair.first.shape, head.shape, strict=True)]
-    return FoundField(np.pad(u, ends, mode="edge"), _about(pose, centre))
+    return FoundField(np.pad(whole, ends, mode="edge"), _about(pose, centre))
 
 
 def _around_the_head(image: Volume) -> tuple[Volume, tuple[int, ...]]:

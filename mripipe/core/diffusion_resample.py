@@ -70,7 +70,8 @@ def resample_series(
         slope = slope_along(field.displacement_mm, step_mm, field.axis)[region]
         shift = field.displacement_mm[region][:, None] * way
     for k in np.flatnonzero(apart > STILL_MM) if field is None else range(data.shape[3]):
-        where, factor = points, np.ones(len(points))
+        where: Floats = points
+        factor: Floats = np.ones(len(points))
         if field is not None:
             where = _apply(points, field.poses[k]) + field.share[k] * shift
             factor = np.maximum(1.0 + field.share[k] * slope, 0.0)
