@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from mripipe.bids.reader import read_study
 from mripipe.core.agreement import Agreement, SetAgreement, agreement_over
+from mripipe.core.free_water import fit_free_water
 from mripipe.core.gradients import GradientTable, directions_from_fsl
 from mripipe.core.grid import axis_codes, reorient, same_grid
 from mripipe.core.tensor import fit_tensor as fit_tensor_elements
@@ -134,6 +135,10 @@ class SessionDiffusion:
     """What was done to the series, one line each."""
     motion: tuple[tuple[float, ...], ...] = ()
     """Shift in mm and turn in degrees (x, y, z each) of every volume against the first; may be empty."""
+    fwf: nib.Nifti1Image | None = None
+    """Fraction of free water; None where the shells do not allow it, as fa_tissue."""
+    fa_tissue: nib.Nifti1Image | None = None
+    """FA of the tissue beside the free water; 0 where there is none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -462,6 +467,10 @@ class TensorResult:
     rd: nib.Nifti1Image
     direction: nib.Nifti1Image
     """Main direction along RAS+ axes (X, Y, Z, 3)."""
+    fwf: nib.Nifti1Image | None = None
+    """Fraction of free water, 0 to 1 (X, Y, Z); None unless it was asked for, as fa_tissue."""
+    fa_tissue: nib.Nifti1Image | None = None
+    """Fractional anisotropy of the tissue beside the free water; 0 where there is none."""
 
 
 @dataclass(frozen=True)
@@ -484,6 +493,7 @@ def fit_tensor(
     vectors: Sequence[Sequence[float]] | NDArray[np.floating],
     *,
     mask: Image | None = None,
+    free_water: bool = False,
 ) -> TensorResult:
     """Fit a diffusion tensor by weighted least squares to the volumes with b up to 1500 s/mm^2.
 
@@ -497,13 +507,16 @@ def fit_tensor(
         As in a bvec file.
     mask : path or nibabel image, optional
         On the series' grid; everywhere where not given.
+    free_water : bool
+        Fit free water beside the tensor too.
 
     Raises
     ------
     RequestError
         It is neither a path nor a NIfTI image.
     InputError
-        Shapes do not fit, or the directions fix no tensor.
+        Shapes do not fit, the directions fix no tensor, or free water is asked for and the shells up to
+        b = 1500 do not allow it.
 
     Examples
     --------
@@ -537,8 +550,17 @@ def fit_tensor(
         whole[inside] = np.nan_to_num(values)
         return nib.Nifti1Image(whole, image.affine)
 
+    water: dict[str, nib.Nifti1Image] = {}
+    if free_water:
+        fit = fit_free_water(data[inside], table)
+        water = {"fwf": spread(fit.fraction), "fa_tissue": spread(tensor_maps(fit.elements).fa)}
     return TensorResult(
-        spread(maps.fa), spread(maps.md), spread(maps.ad), spread(maps.rd), spread(main_directions(elements))
+        spread(maps.fa),
+        spread(maps.md),
+        spread(maps.ad),
+        spread(maps.rd),
+        spread(main_directions(elements)),
+        **water,
     )
 
 
@@ -722,6 +744,8 @@ def _diffusion_in_memory(found: DiffusionResult) -> SessionDiffusion:
         to_reference=_transform(found.to_reference),
         steps=found.steps,
         motion=found.motion,
+        fwf=None if found.fwf is None else _image(found.fwf),
+        fa_tissue=None if found.fa_tissue is None else _image(found.fa_tissue),
     )
 
 

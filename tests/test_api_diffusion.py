@@ -32,6 +32,23 @@ def test_maps_and_direction_whatever_the_storage(codes, tmp_path):
         assert abs(maps.direction.get_fdata()[0, 0, 0] @ fibre) == pytest.approx(1.0, abs=1e-5)
 
 
+def test_free_water_where_it_is_asked_for_and_two_shells_allow_it():
+    image, b, vectors, _ = series("LAS")
+    low = image.get_fdata()[..., 1:] ** 0.4 * 700**0.6
+    dry = np.concatenate([image.get_fdata(), low], axis=3)
+    values = np.concatenate([b, 0.4 * b[1:]])
+    wet = (0.75 * dry + 0.25 * 700 * np.exp(-values * 3e-3)).astype(np.float32)
+    both = np.hstack([vectors, vectors[:, 1:]])
+    wet_image = nib.Nifti1Image(wet, image.affine)
+    maps = mripipe.fit_tensor(wet_image, values, both, free_water=True)
+    dry_fa = mripipe.fit_tensor(image, b, vectors).fa.get_fdata()
+    np.testing.assert_allclose(maps.fwf.get_fdata(), 0.25, atol=2e-3)
+    np.testing.assert_allclose(maps.fa_tissue.get_fdata(), dry_fa, atol=5e-3)
+    assert mripipe.fit_tensor(wet_image, values, both).fwf is None
+    with pytest.raises(InputError, match=r"one shell \(b = 1000\); free water needs"):
+        mripipe.fit_tensor(image, b, vectors, free_water=True)
+
+
 def test_nothing_outside_the_mask():
     image, b, vectors, _ = series()
     mask = np.zeros((3, 4, 2), np.uint8)
