@@ -20,7 +20,7 @@ from mripipe.steps.diffusion_series import Series, are_opposite, encoding_in_ras
 
 SMOOTH_MM = 2.0
 """A field map's noise would crumple the image along its phase encoding."""
-HZ = {"Hz": 1.0, "hz": 1.0, "rad/s": 0.5 / np.pi}
+HZ = {"Hz": 1.0, "rad/s": 0.5 / np.pi}
 """Hertz in the units of a field map."""
 
 

@@ -160,13 +160,12 @@ def are_opposite(one: tuple[str | None, bool, str], other: tuple[str | None, boo
 
 def _can_be_matched(run: _Run, first: _Run) -> bool:
     """Say whether a run is encoded the opposite way, and both have a volume that shows the field."""
-    return (
-        run is not first
-        and are_opposite(
-            (run.phase_encoding, run.way_told, run.name), (first.phase_encoding, first.way_told, first.name)
-        )
-        and bool(run.table.is_b0.any() and first.table.is_b0.any())
-    )
+    return _is_opposite(run, first) and bool(run.table.is_b0.any() and first.table.is_b0.any())
+
+
+def _is_opposite(run: _Run, first: _Run) -> bool:
+    one, other = ((each.phase_encoding, each.way_told, each.name) for each in (run, first))
+    return are_opposite(one, other)
 
 
 def _readout_notes(first: _Run, others: Sequence[_Run]) -> list[str]:
@@ -314,10 +313,14 @@ def _on_one_scale(runs: Sequence[_Run], first: _Run) -> list[_Run]:
     if mine is None:
         return list(runs)
     head = mine >= np.percentile(mine, 80.0)
-    level = float(np.median(mine[head]))
-    return [
-        run
-        if mean is None or run is first
-        else replace(run, data=run.data * np.float32(level / max(float(np.median(mean[head])), 1e-6)))
-        for run, mean in zip(runs, means, strict=True)
-    ]
+
+    scaled = []
+    for run, mean in zip(runs, means, strict=True):
+        if mean is None or run is first:
+            scaled.append(run)
+            continue
+        # The same voxels show another place where the head is displaced; the sum of its signal stays.
+        alike = not _is_opposite(run, first)
+        levels = [float(np.median(part[head]) if alike else part.mean()) for part in (mine, mean)]
+        scaled.append(replace(run, data=run.data * np.float32(levels[0] / max(levels[1], 1e-6))))
+    return scaled

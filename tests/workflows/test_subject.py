@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from pathlib import Path
 
@@ -156,6 +157,26 @@ def test_a_sidecar_redoes_what_reads_it(tmp_path):
         now = hashes()
         assert {step for step in now if now[step] != before[step]} == redone
         before = now
+
+
+def test_a_field_map_redoes_diffusion_alone(tmp_path):
+    paths = [tmp_path / name for name in ("t1.nii", "dwi.nii", "bval", "bvec", "epi.nii", "epi.json")]
+    for path in paths:
+        path.write_text("before")
+    image, series, bval, bvec, reversed_image, sidecar = paths
+
+    def hashes(*more):
+        scans = (Scan(image, "T1w"), Scan(series, "dwi", None, bval, bvec), *more)
+        graph = build_subject(Subject("sub-1", (Session("sub-1", "ses-a", scans),)), Settings())
+        return {node.interface.step: node.inputs.arguments for node in graph._graph.nodes()}
+
+    one = hashes(Scan(reversed_image, "epi", sidecar))
+    seen = [one, hashes()]
+    for path in (reversed_image, sidecar):
+        path.write_text("after")
+        seen.append(hashes(Scan(reversed_image, "epi", sidecar)))
+    for before, now in itertools.pairwise(seen):
+        assert {step for step in now if now[step] != before[step]} == {"fit_diffusion"}
 
 
 def test_a_mask_redoes_the_segmentation_and_not_the_preparation(tmp_path):
