@@ -39,7 +39,7 @@ def read_study(
     root : path
         BIDS dataset with ``sub-*/ses-*`` folders.
     derivatives : sequence of path
-        Folders with expert lesion masks.
+        Folders with expert lesion masks, or diffusion series that were preprocessed.
     participants, sessions : sequence of str, optional
         Labels to keep, with or without ``sub-`` and ``ses-``; None keeps all.
 
@@ -208,10 +208,11 @@ def _listing_problems(participant_id: str, session_ids: list[str], listed: Itera
 
 
 def _check_masks_found(subjects: list[Subject], masks_in: Sequence[Path], problems: list[Problem]) -> None:
-    """Warn where derivative folders were given and hold no mask for anyone."""
+    """Warn where derivative folders were given and hold nothing that is used for anyone."""
     visits = [visit for subject in subjects for visit in subject.sessions]
     has_error = any("lesion masks" in p.message for visit in visits for p in visit.problems)
-    if masks_in and not has_error and not any(v.lesion_mask or v.external_lesion for v in visits):
+    used = any(v.lesion_mask or v.external_lesion or any(s.preprocessed for s in v.scans) for v in visits)
+    if masks_in and not has_error and not used:
         names = ", ".join(f"*_{ending}.nii.gz" for ending in MASK_ENDINGS)
         folders = ", ".join(path.name for path in masks_in)
         problems.append(Problem("warning", f"{folders}: no lesion mask found; expected names {names}"))
