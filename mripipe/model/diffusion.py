@@ -196,3 +196,6 @@ class DiffusionResult:
     """Empty where tracking was left out."""
     fwf: Path | None = None
     fa_tissue: Path | None = None
+    b0_distorted: Path | None = None
+    """As `b0`, before distortion by the field was undone."""
+    eddy_mm: tuple[float, ...] = ()

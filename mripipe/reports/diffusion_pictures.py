@@ -54,6 +54,7 @@ def diffusion_galleries(
     drawn = (
         ("Fractional anisotropy and tracts", _tracts),
         ("Diffusion, b = 0, on the reference image", _registration),
+        ("The same before distortion by the field was undone", _before_unwarping),
         ("Main direction of diffusion", _directions),
     )
     galleries = []
@@ -111,20 +112,53 @@ def _registration(
     planes: Sequence[Plane],
 ) -> Gallery | None:
     """Draw the mean image without weighting with the edges of the reference image's tissue."""
-    if diffusion.b0 is None or diffusion.to_reference is None:
+    return _over_reference(
+        diffusion.b0,
+        diffusion,
+        image,
+        masks,
+        planes,
+        note="Thin lines are the edges of fluid in the reference image: ventricles and sulci should meet "
+        "them. Where the front of the brain or the temporal lobes depart, the field has distorted diffusion.",
+    )
+
+
+def _before_unwarping(
+    visit: VisitResult,
+    diffusion: DiffusionResult,
+    image: Volume,
+    masks: dict[str, Volume],
+    planes: Sequence[Plane],
+) -> Gallery | None:
+    """Draw the same image before distortion by the field was undone."""
+    return _over_reference(
+        diffusion.b0_distorted,
+        diffusion,
+        image,
+        masks,
+        planes,
+        note="The front of the brain and the temporal lobes should meet the lines better above than here.",
+    )
+
+
+def _over_reference(
+    path: Path | None,
+    diffusion: DiffusionResult,
+    image: Volume,
+    masks: dict[str, Volume],
+    planes: Sequence[Plane],
+    *,
+    note: str,
+) -> Gallery | None:
+    """Draw a diffusion image with the edges of the reference image's tissue."""
+    if path is None or diffusion.to_reference is None:
         return None
-    moved = move_to_reference(read_volume(diffusion.b0), read_linear_transform(diffusion.to_reference))
+    moved = move_to_reference(read_volume(path), read_linear_transform(diffusion.to_reference))
     outlines = dict(masks)
     if "brain" in masks:
         outlines["reference-tissue"] = tissue_edges(image, masks["brain"])
     panels = mosaic(moved, cut_outlines(planes, outlines), name="Diffusion, b = 0")
-    return Gallery(
-        "",
-        tuple(panels),
-        tuple(outlines),
-        note="Thin lines are the edges of fluid in the reference image: ventricles and sulci should meet "
-        "them. Where the front of the brain or the temporal lobes depart, the field has distorted diffusion.",
-    )
+    return Gallery("", tuple(panels), tuple(outlines), note=note)
 
 
 def _directions(

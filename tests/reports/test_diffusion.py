@@ -124,6 +124,22 @@ def test_tracts_are_drawn_where_the_atlas_has_them(tmp_path):
     assert len(sticks.panels) == 3
 
 
+def test_the_image_before_distortion_was_undone_is_drawn_after_the_one_of_now(tmp_path):
+    seen, image, masks = placed(tmp_path)
+    now = nib.load(tmp_path / "b0.nii.gz")
+    before = np.roll(now.get_fdata().astype(np.float32), 3, axis=1)
+    nib.save(nib.Nifti1Image(before, now.affine), tmp_path / "before.nii.gz")
+    diffusion = replace(seen.diffusion, b0_distorted=tmp_path / "before.nii.gz")
+    plane = Plane("axial", 10.0, (0.0, -18.0, 10.0), 200.0, 2.0)
+    galleries = diffusion_galleries(replace(seen, diffusion=diffusion), image, masks, [plane])
+    assert [g.title for g in galleries][1:3] == [
+        "Diffusion, b = 0, on the reference image",
+        "The same before distortion by the field was undone",
+    ]
+    assert galleries[1].outlines == galleries[2].outlines
+    assert galleries[1].panels != galleries[2].panels
+
+
 def test_a_file_that_cannot_be_read_is_told_in_its_gallery(tmp_path):
     seen, image, masks = placed(tmp_path)
     (tmp_path / "direction.nii.gz").write_bytes(b"\x1f\x8b")
