@@ -20,7 +20,11 @@ SMALLEST_ACUTE_ML = 0.5
 SMALLEST_FRAGMENT_ML = 0.03
 """The same of an acute infarct: fragments of a clot leave pieces of a few voxels of a diffusion image."""
 REACH_MM = 15.0
-"""Other pieces lie this close to the main one: branches of one artery."""
+"""Other pieces lie this close to the main one, or they are larger: see below."""
+SMALLEST_FAR_PIECE_ML = 1.0
+FAR_IN_TERRITORY = 0.9
+"""Further away a piece is a branch's own infarct, larger and wholly in the territory; hyperintensities of
+white matter lie about the ventricle, where territories meet."""
 
 
 def without_rim(found: NDArray[np.bool_], brain: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -78,7 +82,9 @@ def select_infarct(
     same_side = left if on_left else ~left
     near = distance_transform_edt(pieces != main) <= REACH_MM
     touching = np.bincount(pieces[near & same_side], minlength=count + 1)[1:] > 0
-    kept = np.flatnonzero(touching & (sizes >= SMALLEST_PIECE_ML)) + 1
+    here = np.bincount(pieces[territory & same_side], minlength=count + 1)[1:] * voxel_ml
+    far = (sizes >= SMALLEST_FAR_PIECE_ML) & (here >= FAR_IN_TERRITORY * sizes)
+    kept = np.flatnonzero((touching & (sizes >= SMALLEST_PIECE_ML)) | far) + 1
     # The main piece may bulge over the midline with the brain; the others may not lie there.
     return np.asarray(np.isin(pieces, kept) & (same_side | (pieces == main)))
 
@@ -103,7 +109,7 @@ def select_contralateral(
     Returns
     -------
     array of bool (X, Y, Z)
-        Pieces as large, and as much in the MCA territory, as an infarct must be.
+        Pieces as large as an infarct must be, wholly in the MCA territory.
 
     """
     if not infarct.any():
@@ -115,7 +121,7 @@ def select_contralateral(
     pieces, count = label(found, structure=generate_binary_structure(3, 3))
     sizes = np.bincount(pieces.ravel(), minlength=count + 1)[1:] * voxel_ml
     inside = np.bincount(pieces[territory], minlength=count + 1)[1:] * voxel_ml
-    allowed = (sizes >= SMALLEST_INFARCT_ML) & (inside >= LEAST_IN_TERRITORY * sizes)
+    allowed = (sizes >= SMALLEST_INFARCT_ML) & (inside >= FAR_IN_TERRITORY * sizes)
     return np.asarray(np.isin(pieces, np.flatnonzero(allowed) + 1))
 
 

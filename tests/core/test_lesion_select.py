@@ -67,6 +67,24 @@ def test_near_pieces_on_the_same_side_belong_to_it():
     np.testing.assert_array_equal(select(MAIN, near, far), MAIN | near)
 
 
+@pytest.mark.parametrize("flip", [False, True])
+def test_a_far_piece_belongs_to_it_where_it_is_large_and_in_the_territory(flip):
+    way = -1 if flip else 1
+    main = box((8, 29), (11, 24), (11, 23))
+    assert main.sum() * 1e-3 > 3.0
+    far = box((10, 22), (40, 49), (28, 39))
+    assert far.sum() * 1e-3 > 1.0
+    np.testing.assert_array_equal(select((main | far)[::way]), (main | far)[::way])
+    small = box((10, 19), (40, 49), (28, 39))
+    assert small.sum() * 1e-3 < 1.0
+    np.testing.assert_array_equal(select((main | small)[::way]), main[::way])
+    # As large, and partly outside the territory; in it, on the other side.
+    outside = box((10, 22), (42, 53), (29, 40))
+    assert 0.5 < TERRITORY[outside].mean() < 0.9
+    np.testing.assert_array_equal(select((main | outside)[::way]), main[::way])
+    np.testing.assert_array_equal(select((main | far[::-1])[::way]), main[::way])
+
+
 def test_specks_do_not():
     speck = box((10, 13), (42, 45), (15, 18))
     np.testing.assert_array_equal(select(MAIN, speck), MAIN)
