@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, cast, overload
@@ -186,6 +186,7 @@ def process_session(
     t2w: Image | None = None,
     trace: Image | None = None,
     adc: Image | None = None,
+    fmap: Sequence[str | os.PathLike[str]] = (),
     days_from_onset: float | None = None,
     lesion_mask: Image | None = None,
     settings: Settings | None = None,
@@ -204,6 +205,9 @@ def process_session(
         the infarct.
     trace, adc : path or nibabel image, optional
         Trace image and ADC map that the scanner made; in place of those of the series where both are given.
+    fmap : sequence of path, optional
+        Images by which distortion of the series is undone, with their JSON sidecars of the same name beside
+        them: names end in ``_epi`` (opposite phase encoding) or ``_fieldmap`` (in Hz) as in BIDS.
     days_from_onset : float, optional
         Before day 14 the infarct is looked for in diffusion: bright on the trace image, low in ADC.
     lesion_mask : path or nibabel image, optional
@@ -233,6 +237,7 @@ def process_session(
         folder = Path(name)
         images = {"T1w": t1w, "T2w": t2w, "FLAIR": flair, "trace": trace, "ADC": adc}
         series = None if dwi is None else _series(dwi)
+        field_maps = tuple(_field_map(path) for path in fmap)
         used = None if chosen.diffusion.skip else series
         session = _session(folder, images, lesion_mask, used, days_from_onset)
         segmented = segment_visit(
@@ -247,7 +252,8 @@ def process_session(
             # Apart, for the maps' files have short names.
             apart = folder / "dwi"
             apart.mkdir()
-            fitted = fit_diffusion(series, settings=chosen.diffusion, folder=apart)
+            whole = replace(series, scans=(*series.scans, *field_maps))
+            fitted = fit_diffusion(whole, settings=chosen.diffusion, folder=apart)
             diffusion = measure_tracts(fitted, normalised, folder=apart)
         return _in_memory(measure_visit(normalised, folder=folder), diffusion)
 
@@ -673,6 +679,22 @@ def _session(
     scans += () if series is None else series.scans
     mask = _as_path(lesion_mask, given, "lesion_mask") if lesion_mask is not None else None
     return Session(PARTICIPANT, SESSION, scans, days_from_onset, lesion_mask=mask)
+
+
+def _field_map(image: str | os.PathLike[str]) -> Scan:
+    """Make a scan of an image that shows the field and the sidecar beside it."""
+    if not isinstance(image, (str, os.PathLike)):
+        raise RequestError(f"fmap: expected paths with .json beside them, got {type(image).__name__}")
+    path = _as_path(image, Path(), "fmap")
+    stem = path.name.removesuffix(".gz").removesuffix(".nii")
+    suffix = stem.rpartition("_")[2]
+    if suffix not in ("epi", "fieldmap"):
+        raise RequestError(f"{path.name}: expected a name that ends in _epi or _fieldmap; rename it")
+    sidecar = path.with_name(f"{stem}.json")
+    if not path.is_file() or not sidecar.is_file():
+        missing = sidecar if path.is_file() else path
+        raise InputError(f"{missing.name}: no such file; a field map needs its .json beside it")
+    return Scan(path, suffix, sidecar)
 
 
 def _series(dwi: str | os.PathLike[str]) -> Session:

@@ -248,6 +248,25 @@ def test_a_session_with_diffusion(steps, diffusion):
     assert found.warnings == ("from diffusion",)
 
 
+def test_a_session_with_field_maps(steps, diffusion, tmp_path):
+    t1w = picture(np.full((9, 9, 9), 10, np.int16))
+    for name in ("a_dir-PA_epi.nii.gz", "a_dir-PA_epi.json", "b_fieldmap.nii", "c_bold.nii"):
+        (tmp_path / name).write_text("0")
+    epi = tmp_path / "a_dir-PA_epi.nii.gz"
+    mripipe.process_session(t1w, dwi=diffusion["path"], fmap=[epi])
+    series, scan = diffusion["session"].scans
+    assert (series.suffix, scan.suffix, scan.path) == ("dwi", "epi", epi)
+    assert scan.sidecar.name == "a_dir-PA_epi.json"
+    del steps["scans"]
+    with pytest.raises(RequestError, match=r"^c_bold.nii: expected a name that ends in _epi or _fieldmap"):
+        mripipe.process_session(t1w, dwi=diffusion["path"], fmap=[tmp_path / "c_bold.nii"])
+    with pytest.raises(RequestError, match=r"^fmap: expected paths with .json beside them, got Nifti1Image"):
+        mripipe.process_session(t1w, dwi=diffusion["path"], fmap=[t1w])
+    with pytest.raises(InputError, match=r"^b_fieldmap.json: no such file"):
+        mripipe.process_session(t1w, dwi=diffusion["path"], fmap=[tmp_path / "b_fieldmap.nii"])
+    assert "scans" not in steps
+
+
 def test_a_session_without_diffusion(steps, diffusion):
     t1w = picture(np.full((9, 9, 9), 10, np.int16))
     assert mripipe.process_session(t1w).diffusion is None
