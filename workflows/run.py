@@ -19,7 +19,7 @@ from mripipe.interfaces.locks import locked
 from mripipe.interfaces.record import PlannedStep, StepRecord, step_code
 from mripipe.interfaces.results import result_of
 from mripipe.interfaces.stored import read_plan, stored_state, write_plan
-from mripipe.model.diffusion import DiffusionResult
+from mripipe.model.diffusion import DiffusionResult, TrackedVisit
 from mripipe.model.failure import Failure
 from mripipe.model.results import SubjectResult, VisitResult
 from mripipe.model.settings import Settings
@@ -27,6 +27,7 @@ from mripipe.model.study import Session, Study, Subject
 from mripipe.steps.provenance import write_provenance
 from mripipe.steps.publish import Origin, Trace, publish_subject, write_changed, write_dataset_files
 from mripipe.steps.tables import read_subject_results, write_subject_results, write_tables
+from mripipe.steps.tracked import with_tracked, without_tracking
 from mripipe.steps.tracts import tracts_without_diffusion
 
 # The workflow engine, the report and the steps behind them are loaded where they are needed: a run that finds
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from nipype import Workflow
 
 CHECK_STEP = "check"
-MEASURING = ("measure_visit", "measure_tracts")
+MEASURING = ("measure_visit", "measure_tracts", "track_visit")
 """The steps whose results are published."""
 PUBLISHING = (
     "mripipe.reports.subject:render_report",
@@ -324,7 +325,10 @@ def _visit_result(
     if isinstance(result, Failure):
         return result
     if not settings.diffusion.skip:
-        result = _with_diffusion(result, _diffusion(session, steps))
+        diffusion = _diffusion(session, steps)
+        if settings.tracks and not diffusion.tracked:
+            diffusion = without_tracking(diffusion, diffusion.status, None)
+        result = _with_diffusion(result, diffusion)
     return _with_session(result, session)
 
 
@@ -340,10 +344,21 @@ def _diffusion(session: Session, steps: Mapping[tuple[str | None, str], PlannedS
         else Failure(session.participant_id, session.session_id, step.step, "not finished")
     )
     if isinstance(found, DiffusionResult):
-        return found
+        return _with_tracking(found, steps.get((session.session_id, "track_visit")))
     lacking = scan.bval is None or scan.bvec is None
     message = f"diffusion was left out: {found.message}"
     return tracts_without_diffusion("missing_input" if lacking else "failed", message)
+
+
+def _with_tracking(found: DiffusionResult, step: PlannedStep | None) -> DiffusionResult:
+    """Add what tracking gave; where it failed, rows that say so. Without the step tracking was left out."""
+    if step is None:
+        return found
+    tracked = result_of(step.function, step.result) if step.state in ("done", "failed") else None
+    if isinstance(tracked, TrackedVisit):
+        return with_tracked(found, tracked)
+    why = tracked.message if isinstance(tracked, Failure) else "not finished"
+    return without_tracking(found, "failed", f"tracking was left out: {why}")
 
 
 def _with_diffusion(result: VisitResult, diffusion: DiffusionResult) -> VisitResult:

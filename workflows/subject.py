@@ -12,6 +12,7 @@ from .diffusion import add_diffusion
 from .lesion import add_lesion, add_lesion_in_time
 from .longitudinal import add_alignment
 from .normalisation import add_measurement, add_normalisation
+from .tracking import add_tracking
 from .tracts import add_tracts
 
 
@@ -34,5 +35,7 @@ def build_subject(subject: Subject, settings: Settings) -> Workflow:
         add_measurement(workflow, session, normalised)
         if session.scan("dwi") is not None and not settings.diffusion.skip:
             fitted = add_diffusion(workflow, session, settings.diffusion)
-            add_tracts(workflow, session, fitted, normalised)
+            measured = add_tracts(workflow, session, fitted, normalised)
+            if settings.tracks:
+                add_tracking(workflow, session, fitted, measured, normalised)
     return workflow

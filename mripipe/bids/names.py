@@ -47,7 +47,19 @@ ENTITIES: Final = (
 )
 """Key in a file name and field of `Entities`, in the order in which BIDS writes them."""
 
-EXTENSIONS: Final = (".nii.gz", ".nii", ".json", ".bval", ".bvec", ".tsv", ".h5", ".svg", ".png", ".html")
+EXTENSIONS: Final = (
+    ".nii.gz",
+    ".nii",
+    ".json",
+    ".bval",
+    ".bvec",
+    ".tck",
+    ".tsv",
+    ".h5",
+    ".svg",
+    ".png",
+    ".html",
+)
 """Extensions that a name may end in; the longest that fits counts."""
 
 _LABEL = re.compile(r"[A-Za-z0-9+]+")
@@ -316,6 +328,25 @@ class OutputPaths:
     def diffusion_map(self, participant: str, session: str, *, param: str, model: str = "tensor") -> Path:
         """Map of a model: ``tensor`` with its ``fa``, ``md``, ``ad``, ``rd``, ``direction``, or ``fwdti``."""
         parts = Entities(model=model, param=param, suffix="dwimap", extension=".nii.gz")
+        return self.derivative(participant, session, parts, datatype="dwi")
+
+    def streamlines(self, participant: str, session: str, *, tract: str, side: str) -> Path:
+        """Return the streamlines of a tract that was followed in the person."""
+        parts = Entities(
+            hemi=side[0].upper(), model="csd", label=tract, suffix="tractogram", extension=".tck"
+        )
+        return self.derivative(participant, session, parts, datatype="dwi")
+
+    def streamline_density(self, participant: str, session: str, *, tract: str, side: str) -> Path:
+        """Return the share of these streamlines that passes each voxel."""
+        parts = Entities(
+            hemi=side[0].upper(),
+            model="csd",
+            param="density",
+            label=tract,
+            suffix="dwimap",
+            extension=".nii.gz",
+        )
         return self.derivative(participant, session, parts, datatype="dwi")
 
     def transform(

@@ -82,8 +82,6 @@ class TractMetrics:
     """Share of the tract that is lesion, 0 to 1."""
     coverage: float | None = None
     """Share of the tract inside the field of view, 0 to 1."""
-    n_streamlines: int | None = None
-    """Of a tract that was followed in the person; None of one that was looked up in the atlas."""
     fwf: float | None = None
     """Mean fraction of free water; None where the shells do not allow it, as fa_tissue."""
     fa_tissue: float | None = None
@@ -149,8 +147,8 @@ class TrackedTract:
     tract: str
     side: Literal["left", "right"]
     status: TractStatus
-    n_streamlines: int = 0
-    """That belong to the tract, of those that were begun."""
+    n_streamlines: int | None = None
+    """That belong to the tract, of those that were begun; None where none could be."""
     streamlines: Path | None = None
     """TCK, RAS+ mm."""
     density: Path | None = None

@@ -176,7 +176,8 @@ def _value(row: Row, column: str, file: str, oddities: list[Oddity]) -> tuple[fl
     if column not in row.values:
         return None, "missing_input" if status == "ok" else status
     try:
-        return parse_number(row.values[column]), status
+        value = parse_number(row.values[column])
+        return value, "missing_input" if value is None and status == "ok" else status
     except ValueError:
         oddities.append(Oddity(file, row.line, f"{column} is not a number; not used"))
         return None, "failed"

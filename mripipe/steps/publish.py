@@ -15,7 +15,7 @@ from mripipe import __version__
 from mripipe.bids.files import write_atomic
 from mripipe.bids.names import Entities, OutputPaths, parse
 from mripipe.errors import ProcessingError
-from mripipe.model.diffusion import DiffusionResult
+from mripipe.model.diffusion import DiffusionResult, TrackedTract
 from mripipe.model.failure import Failure
 from mripipe.model.results import LesionVolumes, Status, SubjectResult, VisitResult
 from mripipe.model.stages import CoregisteredImage
@@ -36,7 +36,7 @@ provenance.json says the same of all files in the terms of W3C PROV.
 IGNORED = (
     "*.html\nlogs\nwork\noutcomes\nunblinded\nCITATION.md\n*_results.json\n*_xfm.*\n*_prov.json\nprovenance.json\n"
     "lesion_volumes.*\nmeasurements.*\ntract_*\n"
-    "*_dwimap.*\n*_desc-preproc_trace.*\n*_desc-preproc_ADC.*\n*_dwiref.*\n*_desc-preproc_dwi.bval\n*_desc-preproc_dwi.bvec\n"
+    "*_dwimap.*\n*_tractogram.*\n*_desc-preproc_trace.*\n*_desc-preproc_ADC.*\n*_dwiref.*\n*_desc-preproc_dwi.bval\n*_desc-preproc_dwi.bvec\n"
 )
 """What BIDS has no name for yet, or no rule of its validator takes. A folder without a slash at its end: with
 one the validator passes over what is in it and still minds the folder."""
@@ -218,7 +218,30 @@ def _publish_diffusion(
         source = getattr(diffusion, name)
         if source is not None:
             moved[name] = _publish_file(source, target, scans, origin, written)
+    moved["tracked"] = tuple(
+        _publish_tracked(visit, tract, scans, paths, origin, written) for tract in diffusion.tracked
+    )
     return replace(diffusion, **moved)
+
+
+def _publish_tracked(
+    visit: VisitResult,
+    tract: TrackedTract,
+    scans: list[Path],
+    paths: OutputPaths,
+    origin: Origin,
+    written: set[Path],
+) -> TrackedTract:
+    if tract.streamlines is None or tract.density is None:
+        return tract
+    who = (visit.participant_id, visit.session_id)
+    lines = paths.streamlines(*who, tract=tract.tract, side=tract.side)
+    density = paths.streamline_density(*who, tract=tract.tract, side=tract.side)
+    return replace(
+        tract,
+        streamlines=_publish_file(tract.streamlines, lines, scans, origin, written),
+        density=_publish_file(tract.density, density, scans, origin, written),
+    )
 
 
 def _diffusion_targets(visit: VisitResult, paths: OutputPaths) -> Iterator[tuple[str, Path]]:

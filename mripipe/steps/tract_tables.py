@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-from mripipe.atlases.tracts import TRACT_NAMES, load_tracts
-from mripipe.model.diffusion import DiffusionResult, PerilesionalRing, TractStatus
+from mripipe.atlases.tracts import TRACT_NAMES, WHOLE, load_tracts
+from mripipe.model.diffusion import DiffusionResult, PerilesionalRing, TractMetrics, TractStatus
 from mripipe.model.results import VisitResult
 from mripipe.steps.perilesional import RINGS_MM
+from mripipe.steps.tracked import TRACKED_NAMES, tracked_name
 from mripipe.steps.tracts import segments_of
 
 MISSING: Final = "n/a"
@@ -21,9 +22,9 @@ _STATUS: Final = {
     "Levels": {
         "ok": "measured",
         "no_lesion_found": "no lesion on one side, so that neither side is the lesion's",
-        "truncated_by_lesion": "the lesion leaves too little of the tract",
+        "truncated_by_lesion": "the lesion leaves too little of the tract, or too few streamlines",
         "not_covered": "too little of the tract lies in the field of view",
-        "low_quality": "too few directions, or lesions on both sides",
+        "low_quality": "too few directions, lesions on both sides, or too few streamlines without a lesion",
         "missing_input": "no diffusion series, or no gradients",
         "failed": "the series could not be processed; the report says why",
     },
@@ -35,7 +36,7 @@ _PLACE: Final[dict[str, dict[str, Any]]] = {
     "participant_id": {"Description": "Coded identity"},
     "session_id": {"Description": "Visit"},
     "days_from_onset": {"Description": "Days since stroke onset", "Units": "d"},
-    "tract": {"Description": "Tract", "Levels": TRACT_NAMES},
+    "tract": {"Description": "Tract", "Levels": {**TRACT_NAMES, **TRACKED_NAMES}},
     "segment": {"Description": "Part of the tract; whole is all of it"},
 }
 
@@ -45,11 +46,17 @@ METRIC_COLUMNS: Final[dict[str, dict[str, Any]]] = {
         "Description": "ipsilesional or contralesional; n/a without a lesion on one side and in the midline"
     },
     "side": {"Description": "Side of the person's brain; n/a for a tract that crosses the midline"},
-    "fa": {"Description": "Fractional anisotropy, mean weighted by tract probability, lesion left out"},
+    "fa": {
+        "Description": "Fractional anisotropy, mean weighted by tract probability, lesion left out; of a "
+        "tract that was followed, by the share of its streamlines that pass a voxel"
+    },
     "md": {"Description": "Mean diffusivity, weighted so", "Units": "10^-3 mm^2/s"},
     "ad": {"Description": "Axial diffusivity, weighted so", "Units": "10^-3 mm^2/s"},
     "rd": {"Description": "Radial diffusivity, weighted so", "Units": "10^-3 mm^2/s"},
-    "n_voxels": {"Description": "Voxels of the tract (probability 1/2 or more) that are not lesion"},
+    "n_voxels": {
+        "Description": "Voxels of the tract (probability 1/2 or more) that are not lesion; of a tract that "
+        "was followed, those that one streamline in a hundred or more passes"
+    },
     "lesion_fraction": {"Description": "Share of the tract that is lesion, 0 to 1"},
     "fa_with_lesion": {"Description": "As fa, lesion not left out"},
     "md_with_lesion": {"Description": "As md, lesion not left out", "Units": "10^-3 mm^2/s"},
@@ -58,6 +65,7 @@ METRIC_COLUMNS: Final[dict[str, dict[str, Any]]] = {
     "fa_tissue": {
         "Description": f"FA of the tissue beside the free water, weighted as fa and by its share; {_SHELLS}"
     },
+    "n_streamlines": {"Description": "Streamlines of a tract that was followed; n/a of the atlas's tracts"},
     "status": _STATUS,
 }
 
@@ -112,11 +120,18 @@ LONG_STATUS: Final = {
 def metric_lines(visits: Iterable[VisitResult]) -> list[list[str]]:
     """Return the lines of ``tract_metrics.tsv``: a row a visit, tract, segment and hemisphere."""
     return [
-        [*_visit_cells(visit), *(_cell(name, getattr(row, name)) for name in list(METRIC_COLUMNS)[3:])]
+        [*_visit_cells(visit), *(_cell(name, cells.get(name)) for name in list(METRIC_COLUMNS)[3:])]
         for visit in visits
         if visit.diffusion is not None
         for row in visit.diffusion.metrics
+        for cells in [{**vars(row), "n_streamlines": _streamlines(visit.diffusion, row)}]
     ]
+
+
+def _streamlines(diffusion: DiffusionResult, row: TractMetrics) -> int | None:
+    """Return how many streamlines a row rests on, None of the atlas's tracts."""
+    counts = {(tracked_name(t.tract), t.side): t.n_streamlines for t in diffusion.tracked}
+    return counts.get((row.tract, row.side)) if row.side is not None else None
 
 
 def asymmetry_lines(visits: Iterable[VisitResult]) -> list[list[str]]:
@@ -143,7 +158,8 @@ def long_regions() -> dict[str, str]:
         _ring(inner, outer): f"tissue {inner} to {outer} mm from the lesion, or its mirror; no lesion, no CSF"
         for inner, outer in RINGS_MM
     }
-    return {**tracts, **rings}
+    followed = {_region(tract, WHOLE): shown for tract, shown in TRACKED_NAMES.items()}
+    return {**tracts, **followed, **rings}
 
 
 def long_cells(diffusion: DiffusionResult, lesion_side: str) -> Iterator[list[str]]:
@@ -160,13 +176,15 @@ def long_cells(diffusion: DiffusionResult, lesion_side: str) -> Iterator[list[st
         region, side = _region(row.tract, row.segment), row.side or "bilateral"
         for measure, unit in _LONG_METRICS.items():
             yield _long(measure, region, side, getattr(row, measure), unit, row.status)
-        for measure in _LONG_FREE_WATER if diffusion.fwf is not None else ():
+        free_water = diffusion.fwf is not None and row.tract not in TRACKED_NAMES
+        for measure in _LONG_FREE_WATER if free_water else ():
             yield _long(measure, region, side, getattr(row, measure), "1", row.status)
     for pair in diffusion.asymmetry:
         region = _region(pair.tract, pair.segment)
         for measure, unit in _LONG_ASYMMETRY.items():
             yield _long(measure, region, "bilateral", getattr(pair, measure), unit, pair.status)
-        for measure, field in _LONG_LOADS.items():
+        # A tract that is followed ends at the lesion: only the atlas's is loaded with it.
+        for measure, field in _LONG_LOADS.items() if pair.tract not in TRACKED_NAMES else ():
             cells = _long(field, region, lesion_side, getattr(pair, field), "mL", pair.status)
             yield [measure, *cells[1:]]
     for ring in diffusion.rings:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mripipe.model.settings import DiffusionSettings, Settings
+from mripipe.model.settings import DiffusionSettings, RegistrationSettings, Settings
 from mripipe.model.study import Problem, Scan, Session, Subject
 from mripipe.workflows.subject import build_subject
 
@@ -33,7 +33,8 @@ def loose_ends(workflow):
     for node in graph.nodes():
         wired = {field for *_, data in graph.in_edges(node, data=True) for _, field in data["connect"]}
         ends += [f"{node.name}.{field}" for field in set(node.interface.upstream_fields()) - wired]
-        if not graph.out_edges(node) and node.interface.step not in ("measure_visit", "measure_tracts"):
+        published = ("measure_visit", "measure_tracts", "track_visit")
+        if not graph.out_edges(node) and node.interface.step not in published:
             ends.append(f"{node.name}.result")
     return ends
 
@@ -107,6 +108,33 @@ def test_a_visit_with_diffusion_has_its_tracts_measured():
         "normalised": ("normalise_visit", "ses-b"),
     }
     assert not workflow._graph.in_edges(found["fit_diffusion"])
+
+
+def test_tracking_follows_the_tracts_of_its_visit_unless_left_out():
+    whole = with_diffusion(subject("ses-a", "ses-b"), "ses-b")
+    graph = build_subject(whole, Settings())._graph
+    (node,) = (node for node in graph.nodes() if node.interface.step == "track_visit")
+    heard = {
+        field: (source.interface.step, source.interface.visit[1])
+        for source, _, data in graph.in_edges(node, data=True)
+        for _, field in data["connect"]
+    }
+    assert heard == {
+        "diffusion": ("fit_diffusion", "ses-b"),
+        "tracts": ("measure_tracts", "ses-b"),
+        "normalised": ("normalise_visit", "ses-b"),
+    }
+    left_out = Settings(diffusion=DiffusionSettings(tracking=False))
+    for settings in (left_out, Settings(registration=RegistrationSettings(level="fast"))):
+        steps = {node.interface.step for node in build_subject(whole, settings)._graph.nodes()}
+        assert "track_visit" not in steps
+        assert "measure_tracts" in steps
+    # Turning it off does not redo the series.
+    (one,), (other,) = (
+        [n for n in build_subject(whole, s)._graph.nodes() if n.interface.step == "fit_diffusion"]
+        for s in (Settings(), left_out)
+    )
+    assert one.inputs.arguments == other.inputs.arguments
 
 
 def test_diffusion_can_be_skipped():
