@@ -133,7 +133,8 @@ def main() -> None:
     told("  made where there is none", np.abs(estimate_field(same).displacement_mm)[brain])
     steepest = np.abs(np.gradient(field, zooms[AXIS], axis=AXIS))[brain].max()
     print(f"estimated in {seconds:.1f} s of CPU; steepest slope {steepest:.2f}")
-    whole_chain(series, one, two, brain, chosen.tract)
+    noisy = series.data + rng.normal(0, sigma, one.shape).astype(np.float32)
+    whole_chain(series, noisy, one, two, brain, chosen.tract)
 
 
 def eddy_error(series: Series, mask: NDArray[np.bool_], data: Floats, bends: Floats) -> None:
@@ -154,7 +155,7 @@ def eddy_error(series: Series, mask: NDArray[np.bool_], data: Floats, bends: Flo
 
 
 def whole_chain(
-    series: Series, one: Floats, two: Floats, brain: NDArray[np.bool_], tracts: list[Path]
+    series: Series, noisy: Floats, one: Floats, two: Floats, brain: NDArray[np.bool_], tracts: list[Path]
 ) -> None:
     """Run the step on the undistorted and the distorted series, corrected and not, and compare FA."""
     settings = DiffusionSettings(denoise=False, outliers=False, free_water=False)
@@ -163,6 +164,7 @@ def whole_chain(
         everything = np.arange(one.shape[3])
         runs = {
             "undistorted": (write(folder, "plain", series.data, series, everything, "j"),),
+            "with noise": (write(folder, "noisy", noisy, series, everything, "j"),),
             "distorted": (write(folder, "one", one, series, everything, "j"),),
         }
         opposite = write(folder, "two", two, series, np.flatnonzero(series.table.is_b0)[:1], "j-")
