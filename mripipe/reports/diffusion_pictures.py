@@ -25,6 +25,7 @@ from mripipe.model.diffusion import DiffusionResult
 from mripipe.model.results import VisitResult
 from mripipe.reports.gallery import Gallery
 from mripipe.reports.images import move_to_reference, read_linear_transform, read_vectors, read_volume
+from mripipe.reports.streamline_pictures import draw_streamlines
 from mripipe.steps.diffusion_place import map_points
 
 CONTOUR_MM = 1.2
@@ -53,6 +54,7 @@ def diffusion_galleries(
         return []
     drawn = (
         ("Fractional anisotropy and tracts", _tracts),
+        ("Corticospinal tract, followed in this visit's diffusion", draw_streamlines),
         ("Diffusion, b = 0, on the reference image", _registration),
         ("The same before distortion by the field was undone", _before_unwarping),
         ("Main direction of diffusion", _directions),
