@@ -47,6 +47,10 @@ FAN_CENTRE_MM = (20.0, -16.0, -2.0)
 FAN_AXIS = (0.62, 0.52, 0.59)
 """Oblique to all three axes of the head, so that no flip of an axis carries a wedge into itself."""
 WEDGES = 26
+BESIDE_MM = (18.0, 22.0)
+"""Distance from the corticospinal tract along x and y within which no other fibres run along it."""
+SHELL_MM = 8.0
+"""There fibres run around the fan's centre, in one direction and square to it by turns."""
 
 TRACT_MD, TRACT_FA = 0.75e-3, 0.72
 OTHER_FA = 0.42
@@ -87,7 +91,6 @@ def white_matter(mni: Floats, side: str, fa_ratio: float) -> tuple[Floats, Float
     # Both hemispheres are one, mirrored.
     fibres = _bundles(np.array([np.abs(x), y, z])) * np.array([sign, np.ones_like(x), np.ones_like(x)])
     fa = np.full(x.shape, OTHER_FA, mni.dtype)
-    tangent, _, _ = _cst_course(z)
     arc, above = _callosum(y, z)
     callosum = (np.abs(x) < CALLOSUM_REACH_MM) & (arc < 6.0 + 0.15 * np.abs(x))
     cingulum = (np.abs(x) > 5.0) & (np.abs(x) < 13.0) & (arc >= 6.0) & (arc < 12.0) & above
@@ -97,13 +100,13 @@ def white_matter(mni: Floats, side: str, fa_ratio: float) -> tuple[Floats, Float
     ):
         fibres = np.where(chosen, way, fibres)
         fa = np.where(chosen, TRACT_FA, fa)
+    course = np.array([sign, np.ones_like(x), np.ones_like(x)]) * _cst_tangent(z)
     for name in ("left", "right"):
         tract = corticospinal(mni, name) >= 0.5
-        course = np.array([tangent[0] * (-1.0 if name == "left" else 1.0), tangent[1], np.ones_like(x)])
         fibres = np.where(tract, course, fibres)
         fa = np.where(tract, TRACT_FA * (fa_ratio if name == side else 1.0), fa)
-    fibres = fibres / np.maximum(np.linalg.norm(fibres, axis=0), 1e-6)
-    return np.full(x.shape, TRACT_MD, mni.dtype), fa.astype(mni.dtype), fibres.astype(mni.dtype)
+    fibres = _unit(fibres).astype(mni.dtype)
+    return np.full(x.shape, TRACT_MD, mni.dtype), fa.astype(mni.dtype), fibres
 
 
 def _bundles(points: Floats) -> Floats:
@@ -137,7 +140,26 @@ def _wedges(points: Floats) -> Floats:
     fans = np.floor(turn * (WEDGES / (2.0 * np.pi))) % 2 == 0
     # In the plane of the axis and the point, square to the line from the centre.
     arch = axis[:, None] * (away**2).sum(axis=0) - away * (axis @ away)
-    return np.where(fans, away, arch)
+    # Beside the corticospinal tract run fibres that cross it, so that what runs along it is the tract.
+    _, lateral, y = _cst_course(points[2])
+    beside = np.hypot((points[0] - lateral) / BESIDE_MM[0], (points[1] - y) / BESIDE_MM[1]) < 1.0
+    around = np.cross(axis, away, axisb=0, axisc=0)
+    outer = np.floor(np.linalg.norm(away, axis=0) / SHELL_MM) % 2 == 0
+    fan, arch = (_unit(way) for way in (away, np.where(beside & outer, around, arch)))
+    tangent = _cst_tangent(points[2])
+    crossing = np.abs((fan * tangent).sum(axis=0)) < np.abs((arch * tangent).sum(axis=0))
+    return np.where(np.where(beside, crossing, fans), fan, arch)
+
+
+def _unit(ways: Floats) -> Floats:
+    return np.asarray(ways / np.maximum(np.linalg.norm(ways, axis=0), 1e-6))
+
+
+def _cst_tangent(z: Floats) -> Floats:
+    """Direction (3, N) of the right corticospinal tract at heights z in mm."""
+    slopes, _, _ = _cst_course(z)
+    tangent = np.array([*slopes, np.ones_like(z)], z.dtype)
+    return _unit(tangent)
 
 
 def _cst_course(z: Floats) -> tuple[tuple[Floats, Floats], Floats, Floats]:
