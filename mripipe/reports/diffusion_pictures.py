@@ -139,7 +139,8 @@ def _before_unwarping(
         image,
         masks,
         planes,
-        note="The front of the brain and the temporal lobes should meet the lines better above than here.",
+        note="The front of the brain and the temporal lobes should meet the lines better once distortion is "
+        "undone than here.",
     )
 
 
