@@ -33,7 +33,7 @@ class Distortion:
     told: str
     """What was done, one line."""
     notes: tuple[str, ...] = ()
-    """Images that could not be used, and why."""
+    """What was assumed; where no image could be used, each with the reason."""
 
 
 def find_distortion(series: Series, session: Session, plain: Volume, opposite: Volume | None) -> Distortion:
@@ -64,34 +64,36 @@ def find_distortion(series: Series, session: Session, plain: Volume, opposite: V
         found = estimate_field(ReversedPair(plain, opposite, axis, axis, series.opposite_ratio))
         warp = _warp(series, found.displacement_mm, axis, found.pose)
         return Distortion(warp, "distortion by the field undone with runs of opposite phase encoding")
-    notes: list[str] = []
-    for scan in _candidates(session, series, notes):
+    # A folder holds images for other series too: what is not used matters where nothing is.
+    rejected: list[str] = []
+    for scan in _candidates(session, series, rejected):
+        notes: list[str] = []
         try:
             field = _from_reversed if scan.suffix == "epi" else _from_map
             warp = _warp(series, field(scan, series, plain, axis, notes), axis, np.eye(4))
         except InputError as error:
-            notes.append(f"{error}; not used to undo distortion")
+            rejected.append(f"{error}; not used to undo distortion")
             continue
         kind = "opposite phase encoding" if scan.suffix == "epi" else "field map"
         told = f"distortion by the field undone with {scan.path.name} ({kind})"
         return Distortion(warp, told, tuple(notes))
     return Distortion(
-        None, "distortion by the field: not corrected, no reversed image or field map", tuple(notes)
+        None, "distortion by the field: not corrected, no reversed image or field map", tuple(rejected)
     )
 
 
-def _candidates(session: Session, series: Series, notes: list[str]) -> Iterator[Scan]:
+def _candidates(session: Session, series: Series, rejected: list[str]) -> Iterator[Scan]:
     """Yield what may show the field: what is meant for the series first, then what names nothing."""
     wanted = {"epi": 0, "fieldmap": 1}
     ranked = []
     for scan in session.scans:
         if scan.suffix == "phasediff":
-            notes.append(f"{scan.path.name}: a phase difference is not used; give a field map in Hz")
+            rejected.append(f"{scan.path.name}: a phase difference is not used; give a field map in Hz")
         if scan.suffix not in wanted:
             continue
         meant = belongs_to(scan, series.scans)
         if meant is False:
-            notes.append(f"{scan.path.name}: intended for other images; not used to undo distortion")
+            rejected.append(f"{scan.path.name}: intended for other images; not used to undo distortion")
         else:
             ranked.append((not meant, wanted[scan.suffix], str(scan.path), scan))
     yield from (scan for *_, scan in sorted(ranked, key=lambda entry: entry[:3]))

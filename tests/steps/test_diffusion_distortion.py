@@ -220,8 +220,12 @@ def test_what_is_meant_for_the_series_comes_first_and_readouts_are_compared(visi
         tmp_path, "sub-1_ses-a_acq-b_dir-PA_epi", "epi", data, **PA | {
             "B0FieldIdentifier": ["pepolar1"], "TotalReadoutTime": 0.03},
     )  # fmt: skip
-    found, asked = look(visit, monkeypatch, near, meant)
+    # Images of the same direction and for other series lie in the same folder: nobody is warned of them.
+    same = fmap(tmp_path, "sub-1_ses-a_acq-0_dir-AP_epi", "epi", data, **AP)
+    other = fmap(tmp_path, "sub-1_ses-a_acq-0_dir-PA_epi", "epi", data, **PA | {"IntendedFor": "x.nii.gz"})
+    found, asked = look(visit, monkeypatch, same, other, near, meant)
     assert "acq-b" in found.told
+    assert found.notes == ()
     assert asked[0].ratio == pytest.approx(0.6)
     assert (asked[0].axis, asked[0].second_axis) == (1, 1)
 
