@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         SessionDiffusion,
         SessionResult,
         TensorResult,
+        TrackedResult,
         TractValue,
         agreement,
         fit_tensor,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
         process_subject,
         read_study,
         segment_lesion,
+        track_tract,
         tract_metrics,
     )
 
@@ -38,6 +40,7 @@ __all__ = [
     "SessionDiffusion",
     "SessionResult",
     "TensorResult",
+    "TrackedResult",
     "TractValue",
     "__version__",
     "agreement",
@@ -47,6 +50,7 @@ __all__ = [
     "process_subject",
     "read_study",
     "segment_lesion",
+    "track_tract",
     "tract_metrics",
 ]
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, cast, ove
 import nibabel as nib
 import numpy as np
 import SimpleITK as sitk
+from nibabel.streamlines.tractogram import Tractogram
 from numpy.typing import NDArray
 
 from mripipe.bids.reader import read_study
@@ -26,6 +27,9 @@ from mripipe.core.grid import axis_codes, reorient, same_grid
 from mripipe.core.tensor import fit_tensor as fit_tensor_elements
 from mripipe.core.tensor import tensor_volumes
 from mripipe.core.tensor_maps import main_directions, tensor_maps
+from mripipe.core.tracking import SEEDS, TrackedStreamlines, track_way
+from mripipe.core.tracking_fibres import find_response, tracking_volumes
+from mripipe.core.tracking_way import Way
 from mripipe.core.tract_measures import weighted_mean
 from mripipe.core.volumetry import lesion_volume_ml
 from mripipe.errors import InputError, RequestError
@@ -47,10 +51,12 @@ from mripipe.steps.lesion import segment_visit
 from mripipe.steps.longitudinal import align_visits
 from mripipe.steps.measure import measure_visit
 from mripipe.steps.normalisation import normalise_visit
+from mripipe.steps.tracked import with_tracked
+from mripipe.steps.tracking import LEAST_STREAMLINES, track_visit
 from mripipe.steps.tracts import measure_tracts
 
 if TYPE_CHECKING:
-    from mripipe.model.diffusion import DiffusionResult
+    from mripipe.model.diffusion import DiffusionResult, TrackedTract
     from mripipe.model.results import VisitResult
     from mripipe.model.stages import SegmentedVisit
 
@@ -59,6 +65,7 @@ __all__ = [
     "SessionDiffusion",
     "SessionResult",
     "TensorResult",
+    "TrackedResult",
     "TractValue",
     "VolumeInterval",
     "agreement",
@@ -68,6 +75,7 @@ __all__ = [
     "process_subject",
     "read_study",
     "segment_lesion",
+    "track_tract",
     "tract_metrics",
 ]
 
@@ -106,6 +114,19 @@ class LesionResult:
 
 
 @dataclass(frozen=True, eq=False)
+class TrackedResult:
+    """A tract that was followed through a person's own diffusion."""
+
+    status: TractStatus
+    """``ok``, or why there are too few streamlines."""
+    n_streamlines: int
+    streamlines: Tractogram
+    """In RAS+ mm, each from the first way-point to the last."""
+    density: nib.Nifti1Image | None
+    """Share of the streamlines that pass each voxel, 0 to 1, on the series' grid; None without one."""
+
+
+@dataclass(frozen=True, eq=False)
 class SessionDiffusion:
     """Diffusion of one visit: maps on the series' grid in RAS order, and its tracts."""
 
@@ -139,6 +160,8 @@ class SessionDiffusion:
     """Fraction of free water; None where the shells do not allow it, as fa_tissue."""
     fa_tissue: nib.Nifti1Image | None = None
     """FA of the tissue beside the free water; 0 where there is none."""
+    tracked: Mapping[tuple[str, Literal["left", "right"]], TrackedResult] = field(default_factory=dict)
+    """By tract and side, those that were followed in the person; their means are among `metrics`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -255,6 +278,8 @@ def process_session(
             whole = replace(series, scans=(*series.scans, *field_maps))
             fitted = fit_diffusion(whole, settings=chosen.diffusion, folder=apart)
             diffusion = measure_tracts(fitted, normalised, folder=apart)
+            if chosen.tracks:
+                diffusion = with_tracked(diffusion, track_visit(fitted, diffusion, normalised, folder=apart))
         return _in_memory(measure_visit(normalised, folder=folder), diffusion)
 
 
@@ -538,14 +563,7 @@ def fit_tensor(
 
     """
     image = _loaded(dwi, "dwi")
-    data = np.asarray(image.dataobj, np.float32)
-    if data.ndim != 4:
-        raise InputError(f"{_shown(dwi, 'dwi')}: expected several volumes (4D), found shape {data.shape}")
-    table = GradientTable(np.asarray(b_values, float), directions_from_fsl(vectors, image.affine))
-    if table.b_values.size != data.shape[3]:
-        raise InputError(
-            f"{_shown(dwi, 'dwi')}: {data.shape[3]} volumes, {table.b_values.size} b-values; give one each"
-        )
+    data, table = _series_of(dwi, image, b_values, vectors)
     inside = np.ones(data.shape[:3], bool) if mask is None else _same_grid_data(mask, "mask", image) > 0
     chosen = tensor_volumes(table)
     elements = fit_tensor_elements(data[inside][:, chosen], table.take(chosen)).elements
@@ -568,6 +586,155 @@ def fit_tensor(
         spread(main_directions(elements)),
         **water,
     )
+
+
+def track_tract(
+    dwi: Image,
+    b_values: Sequence[float] | NDArray[np.floating],
+    vectors: Sequence[Sequence[float]] | NDArray[np.floating],
+    way_points: Sequence[Image],
+    *,
+    corridor: Image | None = None,
+    lesion_mask: Image | None = None,
+    mask: Image | None = None,
+    n_seeds: int = SEEDS,
+) -> TrackedResult:
+    """Follow a tract through the way-points that it has to pass, by chance, and clean it.
+
+    Parameters
+    ----------
+    dwi : path or nibabel image
+        Series (X, Y, Z, N), taken as it is: nothing is corrected. b = 0 and 15 directions or more at one
+        b-value are needed.
+    b_values : array (N,)
+        s/mm^2.
+    vectors : array (3, N)
+        As in a bvec file.
+    way_points : sequence of paths or nibabel images
+        Masks on the series' grid, two or more, from one end of the tract to the other. Streamlines are begun
+        in all of them.
+    corridor : path or nibabel image, optional
+        Mask that streamlines do not leave: for example one hemisphere.
+    lesion_mask : path or nibabel image, optional
+        Streamlines end there.
+    mask : path or nibabel image, optional
+        Brain; everywhere where not given.
+    n_seeds : int
+        Streamlines to begin. The same number gives the same streamlines.
+
+    Returns
+    -------
+    TrackedResult
+        Fewer than 50 streamlines are ``truncated_by_lesion`` with a lesion and ``low_quality`` without.
+
+    Raises
+    ------
+    RequestError
+        Something is neither a path nor a NIfTI image, or there are fewer than two way-points.
+    InputError
+        Shapes or grids do not fit, or the series does not allow it.
+
+    Examples
+    --------
+    Takes about 10 s for a tract in a series of 2 mm.
+
+    >>> import mripipe
+    >>> found = mripipe.track_tract("dwi.nii.gz", b, vectors, ["pons.nii", "cortex.nii"])  # doctest: +SKIP
+    >>> found.n_streamlines  # doctest: +SKIP
+    412
+
+    """
+    if len(way_points) < 2:
+        raise RequestError(f"way_points: {len(way_points)} given; a tract needs two or more")
+    image = _loaded(dwi, "dwi")
+    data, table = _series_of(dwi, image, b_values, vectors)
+    masks = [_mask_of(part, f"way_points[{k}]", image) for k, part in enumerate(way_points)]
+    everywhere = np.ones(image.shape[:3], bool)
+    brain, inside = (
+        everywhere if part is None else _mask_of(part, name, image)
+        for part, name in ((mask, "mask"), (corridor, "corridor"))
+    )
+    lesion = ~everywhere if lesion_mask is None else _mask_of(lesion_mask, "lesion_mask", image)
+    # As steps do: the order in which voxels are stored changes no streamline.
+    stored = (data, brain, inside & brain, lesion, *masks)
+    data, brain, inside, lesion, *gates = (reorient(part, image.affine)[0] for part in stored)
+    _, affine = reorient(everywhere, image.affine)
+    way = Way(inside, tuple(gates), np.any(gates, axis=0) & inside)
+    found = _track(data, table, affine, way, brain=brain, lesion=lesion, n_seeds=n_seeds)
+    enough = len(found.streamlines) >= LEAST_STREAMLINES
+    few: TractStatus = "truncated_by_lesion" if (lesion & inside).any() else "low_quality"
+    density, place = reorient(found.density, affine, codes=axis_codes(image.affine))
+    return TrackedResult(
+        "ok" if enough else few,
+        len(found.streamlines),
+        Tractogram(found.streamlines, affine_to_rasmm=np.eye(4)),
+        nib.Nifti1Image(density, place),
+    )
+
+
+def _track(
+    data: NDArray[np.float32],
+    table: GradientTable,
+    affine: NDArray[np.float64],
+    way: Way,
+    *,
+    brain: NDArray[np.bool_],
+    lesion: NDArray[np.bool_],
+    n_seeds: int,
+) -> TrackedStreamlines:
+    """Fit what tracking goes by, and track."""
+    chosen = tracking_volumes(table)
+    if chosen is None:
+        raise InputError(
+            "dwi: b = 0 and 15 directions at one b-value from 600 s/mm^2 on are needed to follow a tract;"
+            f" found {table.n_directions} directions in all"
+        )
+    fitted = tensor_volumes(table)
+    elements = fit_tensor_elements(data[brain][:, fitted], table.take(fitted)).elements
+    maps = tensor_maps(elements)
+    fa, md, directions = (
+        np.zeros((*brain.shape, *values.shape[1:]))
+        for values in (maps.fa, maps.md, main_directions(elements))
+    )
+    fa[brain], md[brain] = np.nan_to_num(maps.fa), np.nan_to_num(maps.md)
+    directions[brain] = np.nan_to_num(main_directions(elements))
+    signal, table = data[..., chosen], table.take(chosen)
+    response = find_response(signal, table, affine, fa=fa, md=md, allowed=brain & ~lesion)
+    if response is None:
+        raise InputError("dwi: no voxel has the diffusivity of white matter; check b-values and mask")
+    return track_way(
+        signal,
+        table,
+        affine,
+        way,
+        fa=fa,
+        directions=directions,
+        lesion=lesion,
+        response=response,
+        n_seeds=n_seeds,
+    )
+
+
+def _mask_of(image: Image, name: str, reference: nib.Nifti1Image) -> NDArray[np.bool_]:
+    return np.asarray(_same_grid_data(image, name, reference) >= 0.5)
+
+
+def _series_of(
+    dwi: Image,
+    image: nib.Nifti1Image,
+    b_values: Sequence[float] | NDArray[np.floating],
+    vectors: Sequence[Sequence[float]] | NDArray[np.floating],
+) -> tuple[NDArray[np.float32], GradientTable]:
+    """Read a series with its gradients."""
+    data = np.asarray(image.dataobj, np.float32)
+    if data.ndim != 4:
+        raise InputError(f"{_shown(dwi, 'dwi')}: expected several volumes (4D), found shape {data.shape}")
+    table = GradientTable(np.asarray(b_values, float), directions_from_fsl(vectors, image.affine))
+    if table.b_values.size != data.shape[3]:
+        raise InputError(
+            f"{_shown(dwi, 'dwi')}: {data.shape[3]} volumes, {table.b_values.size} b-values; give one each"
+        )
+    return data, table
 
 
 def tract_metrics(
@@ -768,7 +935,17 @@ def _diffusion_in_memory(found: DiffusionResult) -> SessionDiffusion:
         motion=found.motion,
         fwf=None if found.fwf is None else _image(found.fwf),
         fa_tissue=None if found.fa_tissue is None else _image(found.fa_tissue),
+        tracked={(tract.tract, tract.side): _tracked_in_memory(tract) for tract in found.tracked},
     )
+
+
+def _tracked_in_memory(found: TrackedTract) -> TrackedResult:
+    """Read a tract's streamlines and density."""
+    lines = Tractogram(affine_to_rasmm=np.eye(4))
+    if found.streamlines is not None:
+        lines = nib.streamlines.load(found.streamlines).tractogram
+    density = None if found.density is None else _read_image(found.density)
+    return TrackedResult(found.status, found.n_streamlines or 0, lines, density)
 
 
 def _in_memory(visit: VisitResult, diffusion: DiffusionResult | None) -> SessionResult:

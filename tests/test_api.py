@@ -12,11 +12,13 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from nibabel.streamlines.tck import TckFile
+from nibabel.streamlines.tractogram import Tractogram
 
 import mripipe
 from mripipe import api
 from mripipe.errors import InputError, RequestError
-from mripipe.model.diffusion import DiffusionResult, TractMetrics
+from mripipe.model.diffusion import DiffusionResult, TrackedTract, TrackedVisit, TractMetrics
 from mripipe.model.results import LesionVolumes, NormalisationQuality, VisitResult
 from mripipe.model.settings import DiffusionSettings, RegistrationSettings, Settings
 from mripipe.model.stages import PreparedVisit, SegmentedVisit
@@ -225,8 +227,21 @@ def diffusion(monkeypatch, tmp_path):
             steps=("denoised",), warnings=("from diffusion",), **files,
         )  # fmt: skip
 
+    def track(fitted, tracts, normalised, *, folder):
+        seen.update(tracked=(fitted, tracts.status, normalised))
+        lines = Tractogram([np.eye(3, dtype=np.float32) * 7], affine_to_rasmm=np.eye(4))
+        TckFile(lines).save(folder / "a.tck")
+        picture(np.full((9, 9, 9), 6, np.uint8)).to_filename(folder / "a.nii.gz")
+        files = {"streamlines": folder / "a.tck", "density": folder / "a.nii.gz"}
+        sides = (
+            TrackedTract("CST", "left", "truncated_by_lesion", 4),
+            TrackedTract("CST", "right", "ok", 1, **files),
+        )
+        return TrackedVisit(sides, (TractMetrics("CST_tracked", "whole", "ok", fa=0.3),), (), "followed")
+
     monkeypatch.setattr(api, "fit_diffusion", fit)
     monkeypatch.setattr(api, "measure_tracts", measure)
+    monkeypatch.setattr(api, "track_visit", track)
     return seen
 
 
@@ -243,7 +258,14 @@ def test_a_session_with_diffusion(steps, diffusion):
     maps = found.diffusion
     images = (maps.b0, maps.fa, maps.md, maps.ad, maps.rd, maps.direction)
     assert [int(image.get_fdata().mean()) for image in images] == [0, 1, 2, 3, 4, 5]
-    assert maps.metrics[0].fa == 0.4
+    assert [row.fa for row in maps.metrics] == [0.4, 0.3]
+    assert diffusion["tracked"] == ("fitted", "ok", diffusion["normalised"])
+    left, right = (maps.tracked["CST", side] for side in ("left", "right"))
+    assert (left.status, left.n_streamlines, left.density) == ("truncated_by_lesion", 4, None)
+    assert len(left.streamlines.streamlines) == 0
+    assert right.streamlines.streamlines[0].max() == 7.0
+    assert int(right.density.get_fdata().mean()) == 6
+    assert maps.steps == ("denoised", "followed")
     assert maps.to_reference.TransformPoint((0.0, 0.0, 0.0)) == (4.0, 5.0, 6.0)
     assert found.warnings == ("from diffusion",)
 
