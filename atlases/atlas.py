@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mripipe.errors import InputError, RequestError
+from mripipe.model.atlas import AtlasFiles
 
 from .tables import AtlasLabel, read_label_table
 
@@ -29,15 +30,19 @@ ATLAS_FOLDER_VARIABLE = "MRIPIPE_ATLASES"
 
 MM3_PER_ML = 1000.0
 
+WHOLE_VOXEL = 255
+"""Share of a label in a voxel that is all its own, as maps of probability store it."""
+
 
 @dataclass(frozen=True)
 class Atlas:
-    """A label map in a named space."""
+    """A label map, or maps of probability, in a named space."""
 
     name: str
     """Name it is loaded by."""
     labels: NDArray[np.integer]
-    """Label of each voxel, 0 where there is none; shape (X, Y, Z), read-only."""
+    """Label of each voxel, 0 where there is none; shape (X, Y, Z), read-only. Of maps of probability, the
+    share of label k + 1 in volume k, 0 to 255; shape (X, Y, Z, N)."""
     affine: NDArray[np.float64]
     """Voxel index to RAS+ mm, shape (4, 4)."""
     table: tuple[AtlasLabel, ...]
@@ -49,14 +54,23 @@ class Atlas:
     provenance: Mapping[str, Any]
     """The JSON file beside the image."""
 
+    def share(self, index: int) -> NDArray[np.float32]:
+        """Share of one label in each voxel, 0 to 1, shape (X, Y, Z)."""
+        if self.labels.ndim == 4:
+            return np.asarray(self.labels[..., index - 1] / np.float32(WHOLE_VOXEL), np.float32)
+        return np.asarray(self.labels == index, np.float32)
+
     def mask(self, indices: Collection[int]) -> NDArray[np.bool_]:
-        """Voxels of some labels, shape (X, Y, Z)."""
+        """Voxels of some labels (half of them or more), shape (X, Y, Z)."""
+        if self.labels.ndim == 4:
+            chosen = self.labels[..., [index - 1 for index in indices]]
+            return np.asarray((chosen >= WHOLE_VOXEL / 2).any(axis=3))
         return np.isin(self.labels, list(indices))
 
     def volume_ml(self, index: int) -> float:
         """Volume of one label."""
         voxel_mm3 = abs(float(np.linalg.det(self.affine[:3, :3])))
-        return int(np.count_nonzero(self.labels == index)) * voxel_mm3 / MM3_PER_ML
+        return float(self.share(index).sum(dtype=np.float64)) * voxel_mm3 / MM3_PER_ML
 
 
 def user_atlas_folder() -> Path:
@@ -90,9 +104,21 @@ def load_atlas(name: str) -> Atlas:
         If a file of it is missing, unreadable or not the one that was installed.
 
     """
+    return read_atlas(atlas_files(name))
+
+
+def atlas_files(name: str) -> AtlasFiles:
+    """Return where an atlas lies; RequestError where there is none of that name."""
     base = _base(name)
+    image, table, about = (base.with_name(f"{name}{ending}") for ending in (".nii.gz", ".tsv", ".json"))
+    return AtlasFiles(name, image, table, about)
+
+
+def read_atlas(files: AtlasFiles) -> Atlas:
+    """Load an atlas from its files; InputError as `load_atlas`."""
+    name, base = files.name, files.image.with_name(files.name)
     provenance = _provenance(base, name)
-    image_file = base.with_name(f"{name}.nii.gz")
+    image_file = files.image
     try:
         content = gzip.decompress(image_file.read_bytes())
     except (OSError, EOFError, zlib.error) as error:
@@ -110,7 +136,7 @@ def load_atlas(name: str) -> Atlas:
         name=name,
         labels=labels,
         affine=np.asarray(image.affine, float),
-        table=read_label_table(base.with_name(f"{name}.tsv")),
+        table=read_label_table(files.table),
         space=provenance["space"],
         licence=provenance["licence"],
         provenance=provenance,

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mripipe.errors import InputError, RequestError
 
-from .atlas import atlas_names, user_atlas_folder
+from .atlas import WHOLE_VOXEL, atlas_names, user_atlas_folder
 from .sides import check_sides
 from .tables import AtlasLabel, format_label_table, read_label_table
 from .template import TEMPLATE_SPACE
@@ -26,6 +26,9 @@ MNI_BOX_MM = np.array([[-100.0, -145.0, -95.0], [100.0, 110.0, 130.0]])
 """Lowest and highest corner of the MNI brains' grids, with a margin; labels beyond are not in MNI space."""
 
 LARGEST_LABEL = 65535
+
+SCALES = (1.0, 100.0, 255.0)
+"""What stands for certainty in maps of probability."""
 
 SAME_PLACE_MM = 0.01
 """Two affines that move no corner of the grid by more than this are the same."""
@@ -62,7 +65,7 @@ def install_atlas(
     ----------
     file : Path
         NIfTI label map in an MNI space: three axes, whole numbers, 0 for the background, left and right
-        told by its affine.
+        told by its affine. Or maps of probability, a volume a label, from 0 to 1, 100 or 255.
     label_table : Path
         See `mripipe.atlases.tables.read_label_table`.
     name : str
@@ -89,8 +92,8 @@ def install_atlas(
     _check_request(name, space)
     table = read_label_table(label_table)
     labels, affine = _read_label_map(file)
-    present, notes = _match_labels(table, labels, file, label_table)
-    _check_extent(labels, affine, file)
+    present, notes = _match_labels(table, _labels_in(labels), file, label_table)
+    _check_extent(labels if labels.ndim == 3 else np.asarray(labels.any(axis=3)), affine, file)
     sides = check_sides(present, labels, affine, name=str(file))
     notes += sides.notes
     if not sides.verified:
@@ -98,12 +101,13 @@ def install_atlas(
     if space != TEMPLATE_SPACE:
         notes += (f"in {space}: against {TEMPLATE_SPACE} borders may be off by some mm",)
     sided = [AtlasLabel(row.index, row.name, row.abbreviation, sides.sides[row.index]) for row in present]
-    content = _nifti_bytes(labels, affine)
+    content = _nifti_bytes(*(_cropped(labels, affine) if labels.ndim == 4 else (labels, affine)))
     about = {
         "name": name,
         "space": space,
         "licence": " ".join(licence.split()) or "n/a",
         "sides": "verified" if sides.verified else "unverified",
+        "kind": "labels" if labels.ndim == 3 else "probabilities",
         "built_from": [_source(file), _source(label_table)],
         "notes": list(notes),
         "sha256": hashlib.sha256(content).hexdigest(),
@@ -129,18 +133,23 @@ def _check_request(name: str, space: str) -> None:
         raise RequestError(f"atlas '{name}' is there already; choose another name, or remove its folder")
 
 
-def _read_label_map(file: Path) -> tuple[NDArray[np.uint16], NDArray[np.float64]]:
+def _read_label_map(file: Path) -> tuple[NDArray[np.integer], NDArray[np.float64]]:
+    """Read labels (X, Y, Z), or shares of `WHOLE_VOXEL` (X, Y, Z, N), and where they lie."""
     try:
         image = nib.Nifti1Image.from_filename(file)
-        # A 4D image is refused below, without reading what may be gigabytes.
-        values = np.asanyarray(image.dataobj) if image.ndim == 3 else np.empty(0)
+        values = np.asanyarray(image.dataobj) if image.ndim == 3 else np.empty(image.shape[:3])
+        maps = _read_shares(image, file) if image.ndim == 4 else None
         forms = image.get_sform(coded=True)[0], image.get_qform(coded=True)[0]
+    except InputError:
+        raise
     except Exception as error:  # nibabel raises a dozen kinds for a file that is no NIfTI image
         raise InputError(f"{file}: expected a NIfTI label map, found {error}; give a whole file") from error
+    if maps is not None:
+        return maps, _placement(*forms, values.shape, file)
     if image.ndim != 3:
         raise InputError(
-            f"{file}: expected a label map with 3 axes, found shape {image.shape}; "
-            "make one label map of several volumes first"
+            f"{file}: expected a label map with 3 axes or maps of probability with 4, found shape "
+            f"{image.shape}; give one of these"
         )
     if not np.isfinite(values).all() or not np.array_equal(values, np.rint(values)):
         raise InputError(f"{file}: expected whole numbers, found fractions or NaN; give the label map itself")
@@ -150,6 +159,39 @@ def _read_label_map(file: Path) -> tuple[NDArray[np.uint16], NDArray[np.float64]
             f"{values.max():g}; give the label map itself"
         )
     return values.astype(np.uint16), _placement(*forms, values.shape, file)
+
+
+def _read_shares(image: nib.Nifti1Image, file: Path) -> NDArray[np.uint8]:
+    """Read maps of probability as shares of `WHOLE_VOXEL`."""
+    values = np.asanyarray(image.dataobj)
+    lowest, highest = float(values.min()), float(values.max())
+    if lowest < 0 or not 0 < highest <= SCALES[-1]:
+        raise InputError(
+            f"{file}: expected probabilities from 0 to 1, 100 or 255, found values from {lowest:g} to "
+            f"{highest:g}; give maps of probability, or one label map"
+        )
+    scale = next(scale for scale in SCALES if highest <= scale)
+    shares = np.zeros(image.shape, np.uint8, order="F")
+    for number in range(image.shape[3]):
+        shares[..., number] = np.rint(values[..., number] * np.float32(WHOLE_VOXEL / scale))
+    return shares
+
+
+def _cropped(
+    shares: NDArray[np.integer], affine: NDArray[np.float64]
+) -> tuple[NDArray[np.integer], NDArray[np.float64]]:
+    """Leave out the empty border, which in many volumes takes much memory."""
+    covered = np.asarray(shares.any(axis=3))
+    spans = [np.flatnonzero(covered.any(axis=others))[[0, -1]] for others in ((1, 2), (0, 2), (0, 1))]
+    moved = affine.copy()
+    moved[:3, 3] += affine[:3, :3] @ [low for low, _ in spans]
+    return shares[tuple(slice(low, high + 1) for low, high in spans)], moved
+
+
+def _labels_in(labels: NDArray[np.integer]) -> set[int]:
+    if labels.ndim == 3:
+        return {int(value) for value in np.unique(labels)} - {0}
+    return {number + 1 for number in range(labels.shape[3]) if labels[..., number].any()}
 
 
 def _placement(
@@ -176,10 +218,9 @@ def _corners(spans: Sequence[ArrayLike]) -> NDArray[np.int64]:
 
 
 def _match_labels(
-    table: Sequence[AtlasLabel], labels: NDArray[np.uint16], file: Path, label_table: Path
+    table: Sequence[AtlasLabel], found: set[int], file: Path, label_table: Path
 ) -> tuple[tuple[AtlasLabel, ...], tuple[str, ...]]:
     """Table lines that are in the image, and a note on those that are not."""
-    found = {int(value) for value in np.unique(labels)} - {0}
     named = {row.index for row in table}
     if unnamed := sorted(found - named):
         raise InputError(
@@ -191,7 +232,7 @@ def _match_labels(
     return present, (f"in the table, not in the image: {_listed(absent)}",) if absent else ()
 
 
-def _check_extent(labels: NDArray[np.uint16], affine: NDArray[np.float64], file: Path) -> None:
+def _check_extent(labels: NDArray[np.generic], affine: NDArray[np.float64], file: Path) -> None:
     """Refuse labels that cannot be in MNI space, by the corners of the labelled box."""
     spans = [np.flatnonzero(labels.any(axis=others))[[0, -1]] for others in ((1, 2), (0, 2), (0, 1))]
     corners_mm = (affine @ _corners(spans))[:3].T
@@ -207,7 +248,7 @@ def _check_extent(labels: NDArray[np.uint16], affine: NDArray[np.float64], file:
         )
 
 
-def _nifti_bytes(labels: NDArray[np.uint16], affine: NDArray[np.float64]) -> bytes:
+def _nifti_bytes(labels: NDArray[np.integer], affine: NDArray[np.float64]) -> bytes:
     smallest = np.uint8 if labels.max() <= np.iinfo(np.uint8).max else np.uint16
     image = nib.Nifti1Image(labels.astype(smallest), affine)
     image.header.set_xyzt_units("mm")

@@ -63,6 +63,23 @@ def side_in_name(name: str) -> str | None:
     return "left" if left else "right"
 
 
+def without_side(name: str) -> str:
+    """Name of a region without the words that tell its side, so that left and right have the same.
+
+    Examples
+    --------
+    >>> without_side("R_Corticospinal_Tract"), without_side("Corticospinal_Tract_L"), without_side("Fornix")
+    ('Corticospinal_Tract', 'Corticospinal_Tract', 'Fornix')
+    >>> without_side("ctx-lh-insula"), without_side("Cingulum (hippocampus) L")
+    ('ctx_insula', 'Cingulum_hippocampus')
+
+    """
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name) if side_in_name(name) else name
+    words = [word for word in re.split(r"[^A-Za-z0-9]+", spaced) if word]
+    kept = [word for word in words if word.lower() not in LEFT_WORDS | RIGHT_WORDS]
+    return "_".join(kept or words)
+
+
 def named_sides(labels: Sequence[AtlasLabel]) -> tuple[dict[int, str], tuple[str, ...]]:
     """Sides that a label table tells.
 
@@ -117,7 +134,8 @@ def check_sides(
     ----------
     labels : sequence of AtlasLabel
         Labels that are in the volume.
-    volume : array of int, shape (X, Y, Z)
+    volume : array of int, shape (X, Y, Z), or (X, Y, Z, N)
+        Labels, or the share of label k + 1 in volume k on any scale.
     affine : array, shape (4, 4)
         Voxel index to RAS+ mm, x = 0 on the midline.
     name : str
@@ -152,11 +170,12 @@ def _positions(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean x in mm and share of voxels at x < 0 of every label value; NaN for absent ones."""
     voxels = np.nonzero(volume)
-    values = volume[voxels].astype(np.int64)
-    x_mm = np.stack(voxels, axis=-1) @ affine[0, :3] + affine[0, 3]
-    counts = np.bincount(values, minlength=largest + 1).astype(float)
+    held = volume[voxels].astype(np.int64)
+    values, share = (held, np.ones(len(held))) if volume.ndim == 3 else (voxels[3] + 1, held.astype(float))
+    x_mm = np.stack(voxels[:3], axis=-1) @ affine[0, :3] + affine[0, 3]
+    counts = np.bincount(values, share, minlength=largest + 1)
     counts[counts == 0] = np.nan
-    totals = (np.bincount(values, weights, minlength=largest + 1) for weights in (x_mm, x_mm < 0))
+    totals = (np.bincount(values, share * weights, minlength=largest + 1) for weights in (x_mm, x_mm < 0))
     mean_x_mm, left_share = (total / counts for total in totals)
     return mean_x_mm, left_share
 

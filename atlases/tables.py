@@ -37,7 +37,8 @@ def read_label_table(path: Path) -> tuple[AtlasLabel, ...]:
     ----------
     path : Path
         Tab-separated with a header (BIDS: index, name, abbreviation); comma-separated with such a header, or
-        without one as index, name; or ``.txt`` with lines ``index|abbreviation|name|...``.
+        without one as index, name; or ``.txt`` with lines ``index|abbreviation|name|...``, or with a name a
+        line, of the first, second, ... volume.
 
     Returns
     -------
@@ -52,6 +53,8 @@ def read_label_table(path: Path) -> tuple[AtlasLabel, ...]:
     """
     path = Path(path)
     rows = _read_rows(path)
+    if path.suffix.lower() == ".txt" and _only_names(rows):
+        rows = [(line, [str(number), "", row[0]]) for number, (line, row) in enumerate(rows, 1)]
     columns = _columns(rows, path)
     labels: dict[int, AtlasLabel] = {}
     for line, row in rows if columns is None else rows[1:]:
@@ -90,6 +93,10 @@ def _read_rows(path: Path) -> list[tuple[int, list[str]]]:
     rows = csv.reader(text.splitlines(), delimiter=delimiter)
     cells = [(number, [" ".join(cell.split()) for cell in row]) for number, row in enumerate(rows, 1)]
     return [(number, row) for number, row in cells if any(row)]
+
+
+def _only_names(rows: Sequence[tuple[int, list[str]]]) -> bool:
+    return len(rows) > 1 and all(len(row) == 1 and not _is_integer(row[0]) for _, row in rows)
 
 
 def _columns(rows: Sequence[tuple[int, list[str]]], path: Path) -> dict[str, int] | None:

@@ -156,6 +156,22 @@ def test_a_bad_plugin_file_is_named(bids, tmp_path, asked, capsys, text):
     assert "p.toml: expected" in error_of(capsys)
 
 
+def test_installed_atlases_by_name(bids, tmp_path, asked, capsys, monkeypatch):
+    monkeypatch.setenv("MRIPIPE_ATLASES", str(tmp_path / "none"))
+    told = [str(bids), str(tmp_path / "out"), "participant", "--atlas"]
+    assert main(["run", *told, "JHU"]) == 2
+    assert "no atlas 'JHU'; there are arterial_territories" in error_of(capsys)
+    assert not asked
+    settings = tmp_path / "s.toml"
+    settings.write_text('[diffusion]\natlases = ["arterial_territories", "arterial_territories"]\n')
+    assert main(["run", *told[:-1], "--config", str(settings)]) == 0
+    assert asked[0]["settings"].diffusion.atlases == ("arterial_territories",)
+    settings.write_text('[diffusion]\natlases = "JHU"\n')
+    capsys.readouterr()
+    assert main(["run", *told[:-1], "--config", str(settings)]) == 2
+    assert "atlases must be a list of names; got 'JHU'" in error_of(capsys)
+
+
 def test_a_failed_visit_gives_1_and_is_named(bids, tmp_path, monkeypatch, capsys):
     outcome = RunOutcome((), (Failure("sub-1", "ses-a", "prepare_visit", "x.nii: not an image"),))
     monkeypatch.setattr("mripipe.workflows.run.run_participants", lambda *_, **__: outcome)

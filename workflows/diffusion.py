@@ -16,8 +16,8 @@ def add_diffusion(workflow: Workflow, session: Session, settings: DiffusionSetti
     """Add the preparation of one visit's diffusion series, which waits for nothing; return the node."""
     visit = (session.participant_id, session.session_id)
     series = _series_only(session)
-    # Tracking comes later: turning it on or off does not redo the series.
-    settings = replace(settings, tracking=True)
+    # Tracking and tracts come later: what is asked of them does not redo the series.
+    settings = replace(settings, tracking=True, atlases=())
     node = step_node(
         fit_diffusion, f"{session.session_id}_diffusion", visit=visit, session=series, settings=settings
     )

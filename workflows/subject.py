@@ -35,7 +35,7 @@ def build_subject(subject: Subject, settings: Settings) -> Workflow:
         add_measurement(workflow, session, normalised)
         if session.scan("dwi") is not None and not settings.diffusion.skip:
             fitted = add_diffusion(workflow, session, settings.diffusion)
-            measured = add_tracts(workflow, session, fitted, normalised)
+            measured = add_tracts(workflow, session, fitted, normalised, settings.diffusion.atlases)
             if settings.tracks:
                 add_tracking(workflow, session, fitted, measured, normalised)
     return workflow

@@ -144,6 +144,7 @@ def _programs(chosen: BatchOptions) -> Programs:
     options = ["--derivatives", *map(str, masks)] if masks else []
     options += ["--work-dir", str(work_dir)]
     options += ["--skip-dwi"] if given.skip_dwi else []
+    options += ["--atlas", *given.atlas] if given.atlas else []
     for name in ("segmenter", "level"):
         if value := getattr(given, name):
             options += [f"--{name}", value]

@@ -6,6 +6,7 @@ import json
 import sys
 import tomllib
 from argparse import Namespace
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -141,11 +142,23 @@ def settings_of(given: Namespace) -> Settings:
     settings = read_settings(given.config) if given.config else Settings()
     if given.skip_dwi:
         settings = replace(settings, diffusion=replace(settings.diffusion, skip=True))
+    if given.atlas:
+        settings = replace(settings, diffusion=replace(settings.diffusion, atlases=tuple(given.atlas)))
+    _check_atlases(settings.diffusion.atlases)
     if given.segmenter:
         settings = replace(settings, lesion=replace(settings.lesion, segmenter=given.segmenter))
     if given.level:
         settings = replace(settings, registration=replace(settings.registration, level=given.level))
     return settings
+
+
+def _check_atlases(names: Sequence[str]) -> None:
+    """Refuse atlases that are not there, or cannot be read, before anything is done."""
+    if names:
+        from mripipe.atlases.atlas import load_atlas
+
+        for name in names:
+            load_atlas(name)
 
 
 def _execution(given: Namespace) -> Execution:

@@ -64,6 +64,8 @@ class DiffusionSettings:
     """Estimate free water where the shells allow it."""
     tracking: bool = True
     """Follow the corticospinal tract in the person's own diffusion; not at the level ``fast``."""
+    atlases: tuple[str, ...] = ()
+    """Installed atlases whose tracts are measured beside our own."""
 
     def __post_init__(self) -> None:
         for item in dataclasses.fields(self):
@@ -72,6 +74,11 @@ class DiffusionSettings:
                 choices = get_args(Distortion)
                 if value not in choices:
                     raise RequestError(f"distortion must be one of {', '.join(choices)}; got {value!r}")
+            elif item.name == "atlases":
+                if not isinstance(value, (list, tuple)) or not all(isinstance(name, str) for name in value):
+                    raise RequestError(f"atlases must be a list of names; got {value!r}")
+                # TOML gives a list; each name counts once.
+                object.__setattr__(self, "atlases", tuple(dict.fromkeys(value)))
             elif not isinstance(value, bool):
                 raise RequestError(f"{item.name} must be true or false; got {value!r}")
 

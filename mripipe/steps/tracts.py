@@ -18,8 +18,9 @@ from mripipe.atlases.tracts import WHOLE, load_tracts
 from mripipe.core.grid import voxel_to_world
 from mripipe.core.tract_coherence import along_tract, both_sides, rotation_between
 from mripipe.core.tract_course import Course, TractAt, tract_at
-from mripipe.core.tract_measures import asymmetry, matched_means, profile, slice_weights, weighted_mean
+from mripipe.core.tract_measures import profile, slice_weights
 from mripipe.core.volumetry import lesion_side
+from mripipe.model.atlas import AtlasFiles
 from mripipe.model.diffusion import (
     DiffusionResult,
     DiffusionVisit,
@@ -30,24 +31,18 @@ from mripipe.model.diffusion import (
     TractStatus,
 )
 from mripipe.model.stages import NormalisedVisit
-from mripipe.steps.diffusion_place import LESION_SHARE, PlacedDiffusion, place_diffusion
+from mripipe.steps.diffusion_place import PlacedDiffusion, place_diffusion
 from mripipe.steps.free_water import free_water_values
+from mripipe.steps.installed_tracts import measure_installed
 from mripipe.steps.load import load_image, load_own_mask
 from mripipe.steps.perilesional import measure_rings, rings_without
+from mripipe.steps.tract_rows import MAPS, SIDES, Measured, asymmetry_row, hemisphere_of, metric_row
 
 LEAST_DIRECTIONS = 15
 """Fewer directions than this make FA depend on where the fibres point (Jones 2004,
 doi:10.1002/mrm.20033, asks for 20 and more)."""
-LEAST_COVERAGE = 0.5
-"""Share of a tract in view below which its mean is another tract's."""
-LEAST_LEFT = 0.1
-"""Share of a tract outside the lesion below which nothing is said of it."""
-LEAST_VOXELS = 10.0
-"""Weights that have to be left, in voxels."""
 Side = Literal["left", "right", "both"]
-SIDES: tuple[Literal["left", "right"], ...] = ("left", "right")
 OTHER: dict[str, Literal["left", "right"]] = {"left": "right", "right": "left"}
-MAPS = ("fa", "md", "ad", "rd")
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,32 +53,12 @@ class _Axes:
     tree: KDTree
 
 
-@dataclass(frozen=True, eq=False)
-class _Measured:
-    """A tract on one side, or one that crosses."""
-
-    at: TractAt
-    """At the brain's voxels with a probability above 0."""
-    coherence: NDArray[np.float64]
-    """How much diffusion runs along the tract, `mripipe.core.tract_coherence`."""
-    values: dict[str, NDArray[np.float64]]
-    lesion: NDArray[np.float64]
-    coverage: dict[str, float]
-    """Of each segment."""
-
-    def share(self, segment: int | None) -> NDArray[np.float64]:
-        """Probability of the tract, or of one of its segments, at each voxel."""
-        probability = self.at.probability.astype(np.float64)
-        return probability if segment is None else np.where(self.at.segment == segment, probability, 0.0)
-
-    def weights(self, segment: int | None, *, with_lesion: bool = False) -> NDArray[np.float64]:
-        """Weight of each voxel in a mean, 0 outside the segment and, unless asked for, in the lesion."""
-        weights = np.where(self.share(segment) > 0, self.at.core * self.coherence, 0.0)
-        return weights if with_lesion else np.where(self.lesion < LESION_SHARE, weights, 0.0)
-
-
 def measure_tracts(
-    diffusion: DiffusionVisit, normalised: NormalisedVisit, *, folder: Path
+    diffusion: DiffusionVisit,
+    normalised: NormalisedVisit,
+    *,
+    atlases: tuple[AtlasFiles, ...] = (),
+    folder: Path,
 ) -> DiffusionResult:
     """Place a visit's diffusion maps in its anatomy and measure every tract of the atlas.
 
@@ -92,6 +67,8 @@ def measure_tracts(
     diffusion : DiffusionVisit
     normalised : NormalisedVisit
         Of the same visit.
+    atlases : tuple of AtlasFiles
+        Installed atlases whose tracts are measured too.
     folder : Path
         Where the transform is written.
 
@@ -113,7 +90,7 @@ def measure_tracts(
     metrics = [
         row
         for course, s in product(atlas.paired, SIDES)
-        for row in _rows(course, measured[course.name, s], _hemisphere(s, side), s, usable=usable)
+        for row in _rows(course, measured[course.name, s], hemisphere_of(s, side), s, usable=usable)
     ]
     for course in atlas.crossing:
         found = _measure(course, "both", values, placed, axes)
@@ -122,6 +99,10 @@ def measure_tracts(
     asymmetries = [
         row for course in atlas.paired for row in _asymmetries(course, metrics, measured, side, loads)
     ]
+    for files in atlases:
+        more = measure_installed(files, placed, values, normalised, lesion_side=side, usable=usable)
+        metrics += list(more.metrics)
+        asymmetries += list(more.asymmetry)
     warnings = list(diffusion.warnings)
     if not usable:
         warnings.append(
@@ -188,15 +169,9 @@ def _lesion_side(placed: PlacedDiffusion) -> str:
     return lesion_side(placed.lesion >= 0.5, placed.mni_mm[:, 0])
 
 
-def _hemisphere(side: str, lesion: str) -> Hemisphere | None:
-    if lesion not in ("left", "right"):
-        return None
-    return "ipsilesional" if side == lesion else "contralesional"
-
-
 def _measure(
     course: Course, side: Side, values: dict[str, NDArray[np.float64]], placed: PlacedDiffusion, axes: _Axes
-) -> _Measured:
+) -> Measured:
     """Look a tract up at the brain's voxels."""
     whole = tract_at(course, placed.mni_mm, side=side)
     inside = whole.probability > 0
@@ -214,7 +189,7 @@ def _measure(
         other = along_tract(axes.directions, mirrored.tangent, values["fa"])
     coherence = both_sides(axes.tree, placed.mni_mm[inside], own, other)
     mine = {name: array[inside] for name, array in values.items()}
-    return _Measured(at, coherence, mine, placed.lesion[inside], _coverage(course, side, placed))
+    return Measured(at, coherence, mine, placed.lesion[inside], _coverage(course, side, placed))
 
 
 def _axes(diffusion: DiffusionVisit, placed: PlacedDiffusion) -> _Axes:
@@ -256,7 +231,7 @@ def _coverage(course: Course, side: str, placed: PlacedDiffusion) -> dict[str, f
 
 def _rows(
     course: Course,
-    found: _Measured,
+    found: Measured,
     hemisphere: Hemisphere | None,
     side: Literal["left", "right"] | None,
     *,
@@ -265,79 +240,14 @@ def _rows(
     rows = []
     for segment in segments_of(course):
         number = None if segment == WHOLE else course.segments.index(segment)
-        rows.append(_row(course.name, segment, number, found, hemisphere, side, usable=usable))
+        rows.append(metric_row(course.name, segment, number, found, hemisphere, side, usable=usable))
     return rows
-
-
-def _row(
-    tract: str,
-    segment: str,
-    number: int | None,
-    found: _Measured,
-    hemisphere: Hemisphere | None,
-    side: Literal["left", "right"] | None,
-    *,
-    usable: bool,
-) -> TractMetrics:
-    """Measure one tract or segment; a value that cannot be measured stays None, with the reason."""
-    everything, kept = found.weights(number, with_lesion=True), found.weights(number)
-    all_of_it = found.share(number)
-    healthy = np.where(found.lesion < LESION_SHARE, all_of_it, 0.0)
-    total = float(all_of_it.sum())
-    share = float((all_of_it * found.lesion).sum() / total) if total > 0 else None
-    coverage = found.coverage[segment]
-    status: TractStatus = "ok"
-    if coverage < LEAST_COVERAGE or total < LEAST_VOXELS:
-        status = "not_covered"
-    elif not usable:
-        status = "low_quality"
-    elif healthy.sum() < max(LEAST_LEFT * total, LEAST_VOXELS) or kept.sum() <= 0:
-        status = "truncated_by_lesion"
-    if status != "ok":
-        return TractMetrics(
-            tract, segment, status, hemisphere, side, lesion_fraction=share, coverage=coverage
-        )
-    fa, md, ad, rd = (weighted_mean(found.values[name], kept).value for name in MAPS)
-    return TractMetrics(
-        tract,
-        segment,
-        status,
-        hemisphere,
-        side,
-        fa=fa,
-        md=_per_thousand(md),
-        ad=_per_thousand(ad),
-        rd=_per_thousand(rd),
-        fa_with_lesion=weighted_mean(found.values["fa"], everything).value,
-        md_with_lesion=_per_thousand(weighted_mean(found.values["md"], everything).value),
-        n_voxels=int(np.count_nonzero(healthy >= 0.5)),
-        lesion_fraction=share,
-        coverage=coverage,
-        **_free_water(found.values, kept),
-    )
-
-
-def _free_water(
-    values: dict[str, NDArray[np.float64]], weights: NDArray[np.float64]
-) -> dict[str, float | None]:
-    """Return means of the free water's maps, empty where there are none."""
-    if "fwf" not in values:
-        return {}
-    tissue = np.nan_to_num(1.0 - values["fwf"])
-    return {
-        "fwf": weighted_mean(values["fwf"], weights).value,
-        "fa_tissue": weighted_mean(values["fa_tissue"], weights * tissue).value,
-    }
-
-
-def _per_thousand(value: float | None) -> float | None:
-    return None if value is None else value * 1e3
 
 
 def _asymmetries(
     course: Course,
     metrics: list[TractMetrics],
-    measured: dict[tuple[str, Literal["left", "right"]], _Measured],
+    measured: dict[tuple[str, Literal["left", "right"]], Measured],
     side: str,
     loads: dict[tuple[str, str], tuple[float, float]],
 ) -> list[TractAsymmetry]:
@@ -345,44 +255,12 @@ def _asymmetries(
     by_place = {(row.tract, row.segment, row.side): row for row in metrics}
     rows = []
     for segment in segments_of(course):
-        load, weighted = loads.get((course.name, segment), (None, None))
+        load = loads.get((course.name, segment))
         left, right = (by_place[course.name, segment, s] for s in SIDES)
-        ipsi, contra = (left, right) if side == "left" else (right, left)
-        status = _pair_status(ipsi, contra, side)
-        if status != "ok" or ipsi.fa is None or contra.fa is None or ipsi.md is None or contra.md is None:
-            rows.append(
-                TractAsymmetry(
-                    course.name, segment, status, lesion_load_ml=load, lesion_load_weighted_ml=weighted
-                )
-            )
-            continue
-        rfa, fa_asymmetry = asymmetry(ipsi.fa, contra.fa)
         number = None if segment == WHOLE else course.segments.index(segment)
-        sides = (measured[course.name, SIDES[0 if side == "left" else 1]], measured[course.name, OTHER[side]])
-        pair = matched_means(*((m.values["fa"], m.weights(number), m.at.position) for m in sides))
-        rows.append(
-            TractAsymmetry(
-                course.name,
-                segment,
-                status,
-                rfa=rfa,
-                fa_asymmetry=fa_asymmetry,
-                rmd=ipsi.md / contra.md,
-                rfa_matched=None if pair is None else pair[0] / pair[1],
-                lesion_load_ml=load,
-                lesion_load_weighted_ml=weighted,
-            )
-        )
+        found = {s: measured[course.name, s] for s in SIDES}
+        rows.append(asymmetry_row(left, right, side, load, found=found, number=number))
     return rows
-
-
-def _pair_status(ipsi: TractMetrics, contra: TractMetrics, side: str) -> TractStatus:
-    """Return the status of a comparison: without one lesioned side there is nothing to compare."""
-    if side == "none":
-        return "no_lesion_found"
-    if side == "bilateral":
-        return "low_quality"
-    return ipsi.status if ipsi.status != "ok" else contra.status
 
 
 def _lesion_loads(normalised: NormalisedVisit, side: str) -> dict[tuple[str, str], tuple[float, float]]:
@@ -432,7 +310,7 @@ def _on_template(
     return index, probability, at.segment[kept], slice_weights(probability, index[:, 2])
 
 
-def _profile(course: Course, side: Literal["left", "right"], found: _Measured) -> TractProfile:
+def _profile(course: Course, side: Literal["left", "right"], found: Measured) -> TractProfile:
     """Follow FA and MD along a tract."""
     kept, position = found.weights(None), found.at.position.astype(float)
     fa, md = (profile(found.values[name], kept, position) for name in ("fa", "md"))

@@ -110,7 +110,13 @@ def test_names_without_sides_are_accepted_with_a_note(tmp_path, volume, table):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda v: np.stack([v, v], axis=-1), r"3 axes, found shape \(19, 20, 15, 2\)"),
+        (lambda v: v[..., None, None].repeat(2, 4), r"3 axes .* found shape \(19, 20, 15, 1, 2\)"),
+        (
+            lambda v: np.stack([v, v], axis=-1),
+            "probabilities from 0 to 1, 100 or 255, found values from 0 to 300",
+        ),
+        (lambda v: np.stack([v, v], axis=-1) * 0, "probabilities from 0 to 1, .* found values from 0 to 0"),
+        (lambda v: -np.stack([v, v], axis=-1), "probabilities from 0 to 1, .* found values from -300"),
         (lambda v: v + np.float32(0.25), "whole numbers"),
         (lambda v: np.where(v == 4, np.nan, v).astype(np.float32), "whole numbers"),
         (lambda v: -v, "found values from -300 to 0"),
@@ -298,11 +304,32 @@ def test_published_arterial_atlas_with_misspelt_abbreviations_is_accepted(shared
     assert all(row.side == ("left" if row.index % 2 else "right") for row in load_atlas("liu2023").table)
 
 
-def test_published_tract_probabilities_are_refused(shared_data):
-    with pytest.raises(InputError, match="3 axes"):
-        install_atlas(
-            reference(shared_data, "HCP1065_space-MNI152NLin2009aAsym_res-1_probseg.nii.gz"),
-            reference(shared_data, "JHU.csv"),
-            name="hcp",
-            space=SPACE,
-        )
+@pytest.mark.parametrize("certain", [1.0, 100.0, 255.0])
+def test_maps_of_probability_keep_shares_places_and_sides(tmp_path, volume, certain):
+    shares = np.stack([(volume == 4) * 0.5, (volume == 300) * 1.0, volume * 0.0], axis=-1) * certain
+    names = tmp_path / "names.txt"
+    names.write_text("Tract_L\nTract_R\nAbsent\n")
+    file = saved(tmp_path, shares.astype(np.float32))
+    done = install_atlas(file, names, name="tracts", space=SPACE)
+    assert (done.n_labels, done.sides_verified) == (2, True)
+    assert "in the table, not in the image: 3" in done.notes
+    atlas = load_atlas("tracts")
+    assert [(row.index, row.name, row.side) for row in atlas.table] == [
+        (1, "Tract_L", "left"),
+        (2, "Tract_R", "right"),
+    ]
+    assert atlas.volume_ml(1) == pytest.approx(0.5 * 18 * 0.512, rel=0.01)
+    for index, x_mm in ((1, 72 - 8 * 13.0), (2, 72 - 8 * 4.5)):
+        place = np.argwhere(atlas.share(index) > 0.4).mean(axis=0)
+        assert (atlas.affine @ [*place, 1.0])[0] == pytest.approx(x_mm)
+    assert atlas.mask([2]).sum() == 12
+    assert atlas.mask([1, 2]).sum() == 30
+
+
+def test_maps_of_probability_with_a_mirrored_header_are_refused(tmp_path, volume):
+    shares = np.stack([volume == 4, volume == 300], axis=-1).astype(np.uint8)
+    names = tmp_path / "names.txt"
+    names.write_text("Tract_L\nTract_R\n")
+    mirrored = np.diag([-1.0, 1, 1, 1]) @ AFFINE
+    with pytest.raises(InputError, match="found 2 of 2 on the other side: 1 'Tract_L'"):
+        install_atlas(saved(tmp_path, shares, mirrored), names, name="tracts", space=SPACE)

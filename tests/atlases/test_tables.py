@@ -43,7 +43,8 @@ def test_written_table_reads_back(tmp_path):
     ("name", "text", "message"),
     [
         ("a.xml", "<atlas/>", r"ending in \.tsv, \.csv, \.txt, found '\.xml'"),
-        ("a.txt", "Arcuate_L\nArcuate_R\n", "found 'Arcuate_L'"),
+        ("a.txt", "Arcuate_L\n", "found 'Arcuate_L'"),
+        ("a.csv", "Arcuate_L\nArcuate_R\n", "found 'Arcuate_L'"),
         ("a.tsv", "number\tname\n1\tpons\n", "header with index and name"),
         ("a.csv", "1,insula,left\n", "line 1: expected index and name, found 3 columns"),
         ("a.txt", "1|pons\n", r"expected index\|abbreviation\|name, found 2 columns"),
