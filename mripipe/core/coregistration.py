@@ -36,6 +36,7 @@ def register_sequence(
     start: Floats,
     *,
     left_out: NDArray[np.bool_] | None = None,
+    near: bool = False,
 ) -> Floats:
     """Find the rigid matrix that lays another sequence of the same visit over the reference image.
 
@@ -49,6 +50,8 @@ def register_sequence(
         First guess, reference mm to moving mm: the identity where both come from one session on the scanner.
     left_out : array of bool, shape of ``reference.data``, optional
         Where nothing is compared, as in an infarct.
+    near : bool
+        The first guess is about right: the coarse grid, on which a search may run away, is left out.
 
     Returns
     -------
@@ -56,7 +59,7 @@ def register_sequence(
         Reference RAS mm to moving RAS mm.
 
     """
-    fixed, share, near = compared_region(reference, brain, GRID_MM)
+    fixed, share, region = compared_region(reference, brain, GRID_MM)
     middle = np.argwhere(share > 0.5).mean(axis=0) @ fixed.affine[:3, :3].T + fixed.affine[:3, 3]
     pose = sitk.Euler3DTransform()
     pose.SetCenter((LPS[:3, :3] @ middle).tolist())
@@ -64,18 +67,20 @@ def register_sequence(
         method = sitk.ImageRegistrationMethod()
         method.SetMetricAsMattesMutualInformation(BINS)
         if left_out is not None:
-            near &= to_isotropic(Volume(left_out.astype(np.float32), reference.affine), GRID_MM).data < 0.5
+            region &= to_isotropic(Volume(left_out.astype(np.float32), reference.affine), GRID_MM).data < 0.5
         method.SetMetricFixedMask(
-            sitk.Cast(to_itk(Volume(near.astype(np.float32), fixed.affine)) > 0.5, sitk.sitkUInt8)
+            sitk.Cast(to_itk(Volume(region.astype(np.float32), fixed.affine)) > 0.5, sitk.sitkUInt8)
         )
         method.SetMetricSamplingStrategy(method.NONE)
         method.SetInterpolator(sitk.sitkLinear)
+        # ITK's own gradient image is blurred by the thickest slice; it has pointed away from the right place.
+        method.SetMetricUseMovingImageGradientFilter(False)
         method.SetMovingInitialTransform(affine_transform(start))
         method.SetInitialTransform(pose, inPlace=True)
         method.SetOptimizerAsRegularStepGradientDescent(LARGEST_STEP_MM, 1e-4, 200, relaxationFactor=0.5)
         method.SetOptimizerScalesFromPhysicalShift()
-        method.SetShrinkFactorsPerLevel([2, 1])
-        method.SetSmoothingSigmasPerLevel([3.0, 0.0])
+        method.SetShrinkFactorsPerLevel([1] if near else [2, 1])
+        method.SetSmoothingSigmasPerLevel([0.0] if near else [3.0, 0.0])
         method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOn()
         method.Execute(to_itk(_clipped(fixed)), to_itk(_clipped(moving)))
     turn, centre = np.array(pose.GetMatrix()).reshape(3, 3), np.array(pose.GetCenter())

@@ -18,7 +18,7 @@ from scipy.ndimage import map_coordinates
 from scipy.spatial.transform import Rotation
 from skimage.metrics import normalized_mutual_information
 
-from mripipe.core.coregistration import compared_region, without_brightest
+from mripipe.core.coregistration import compared_region, register_sequence, without_brightest
 from mripipe.core.grid import Volume, voxel_to_world, world_to_voxel
 from mripipe.core.rough_brain import to_isotropic
 
@@ -44,6 +44,8 @@ class Placement:
     one found: above 0 where another pose fits better; None where too little is in view to tell."""
     in_view: float
     """Share of the brain, 0 to 1, that lies in the other image's field of view."""
+    better: Floats | None
+    """The pose that fits better; None where none of those tried does."""
 
 
 def check_placement(
@@ -67,16 +69,47 @@ def check_placement(
     inside = share[near] >= 0.5
     other = to_isotropic(moving, GRID_MM)
     seen = _look_up(other, points, found)
-    gains = [
-        gain
-        for pose in _poses_away(found, start, points[inside])
-        if (gain := _gain(values, _look_up(other, points, pose), seen)) is not None
-    ]
+    gain, better = None, None
+    for pose in _poses_away(found, start, points[inside]):
+        more = _gain(values, _look_up(other, points, pose), seen)
+        if more is not None and (gain is None or more > gain):
+            gain, better = more, pose
     return Placement(
         moved_mm=_furthest_mm(found, start, points[inside]),
-        gain=max(gains, default=None),
+        gain=gain,
         in_view=float(np.mean(np.isfinite(seen[inside]))),
+        better=better if gain is not None and gain > 0 else None,
     )
+
+
+def register_and_check(
+    reference: Volume, brain: NDArray[np.bool_], moving: Volume, start: Floats
+) -> tuple[Floats, Placement]:
+    """Register a sequence, and once more from a pose that turns out to fit better than the one found.
+
+    Parameters
+    ----------
+    reference, brain, moving
+        As for `check_placement`.
+    start : array (4, 4)
+        The scanner's own position.
+
+    Returns
+    -------
+    matrix : array (4, 4)
+        Reference RAS mm to moving RAS mm; the first one found where no other is beyond doubt.
+    placement : Placement
+        Of this pose.
+
+    """
+    found = register_sequence(reference, brain, moving, start)
+    placed = check_placement(reference, brain, moving, found, start)
+    if placed.better is not None:
+        again = register_sequence(reference, brain, moving, placed.better, near=True)
+        judged = check_placement(reference, brain, moving, again, start)
+        if judged.better is None:
+            return again, judged
+    return found, placed
 
 
 def _poses_away(found: Floats, start: Floats, points: Floats) -> Iterator[Floats]:

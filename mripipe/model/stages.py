@@ -21,6 +21,8 @@ class CoregisteredImage:
     """Bias-corrected; ADC in 10^-3 mm^2/s, as it is."""
     to_reference: Path
     """Resamples it onto the reference image: an ITK transform that maps reference points to its points."""
+    misplaced: bool = False
+    """Whether another pose fits better: no infarct is looked for in it."""
 
 
 @dataclass(frozen=True)

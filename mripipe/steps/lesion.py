@@ -235,7 +235,7 @@ def _on_symmetric_grid(prepared: PreparedVisit, reference: Volume, suffixes: tup
     images = {prepared.reference_suffix: pull(reference, np.eye(4), np.nan)}
     region = distance_transform_edt(seen & np.isfinite(images[prepared.reference_suffix])) > SKIN_MM
     for beside in prepared.coregistered:
-        if beside.suffix in suffixes:
+        if beside.suffix in suffixes and not beside.misplaced:
             there = matrix_of(sitk.ReadTransform(str(beside.to_reference)))
             image = pull(load_plain(beside.image), there, np.nan)
             if np.isfinite(image[region]).mean() >= LEAST_SEEN:

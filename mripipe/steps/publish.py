@@ -201,6 +201,7 @@ def _publish_beside(
             beside.image, paths.derivative(*who, name, datatype=folder), _sources(session), origin, written
         ),
         _publish_file(beside.to_reference, way, _sources(session), origin, written),
+        beside.misplaced,
     )
 
 

@@ -10,11 +10,10 @@ from numpy.typing import NDArray
 
 from mripipe.core.bias import correct_bias
 from mripipe.core.brain import carry_mask
-from mripipe.core.coregistration import register_sequence
 from mripipe.core.diffusion_mean import mean_diffusion
 from mripipe.core.grid import Volume
 from mripipe.core.itk import affine_transform
-from mripipe.core.placement import check_placement
+from mripipe.core.placement import Placement, register_and_check
 from mripipe.core.rough_brain import isolate_brain
 from mripipe.errors import InputError
 from mripipe.model.stages import CoregisteredImage
@@ -83,8 +82,8 @@ def place_beside(
     diffusion = scanned.suffix == "dwi"
     # Echo-planar images have no scalp to cut a brain out of; they are taken with the head in one place.
     start, warnings = (np.eye(4), ()) if diffusion else _start_between(reference, brain, scanned)
-    matrix = register_sequence(reference, brain, scanned.guide, start)
-    warnings += _misplaced(reference, brain, scanned, matrix, start)
+    matrix, placement = register_and_check(reference, brain, scanned.guide, start)
+    warnings += _doubts(scanned, placement)
     to_image = write_transform(affine_transform(matrix), folder / f"reference_to_{scanned.suffix}.h5")
     placed = []
     for suffix, image in scanned.images:
@@ -92,7 +91,7 @@ def place_beside(
         if suffix != "ADC":
             image = correct_bias(image, carry_mask(brain, reference.affine, matrix, image))
         path = save_image(folder / f"{suffix}.nii.gz", image.data, image.affine)
-        placed.append(CoregisteredImage(suffix, path, to_image))
+        placed.append(CoregisteredImage(suffix, path, to_image, placement.better is not None))
     return tuple(placed), warnings
 
 
@@ -120,18 +119,14 @@ def _in_adc_unit(image: Volume) -> Volume:
     return Volume(np.maximum(image.data / np.float32(10.0**power), 0.0).astype(np.float32), image.affine)
 
 
-def _misplaced(
-    reference: Volume,
-    brain: NDArray[np.bool_],
-    scanned: Scanned,
-    matrix: NDArray[np.floating],
-    start: NDArray[np.floating],
-) -> tuple[str, ...]:
+def _doubts(scanned: Scanned, placed: Placement) -> tuple[str, ...]:
     """Say what speaks against the place of a scan over the reference."""
-    placed = check_placement(reference, brain, scanned.guide, matrix, start)
     doubts = []
-    if placed.gain is not None and placed.gain > 0:
-        doubts.append("another position, a centimetre or more away, fits the reference better")
+    if placed.better is not None:
+        doubts.append(
+            "another position, a centimetre or more away, fits the reference better, and the infarct is not"
+            " looked for in it"
+        )
     if placed.moved_mm > PLAUSIBLE_MOVE_MM:
         doubts.append(
             f"it was moved by {placed.moved_mm:.0f} mm from the scanner's position, expected"

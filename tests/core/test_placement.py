@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from mripipe.core import placement
+from mripipe.core.coregistration import register_sequence
 from mripipe.core.grid import Volume, reorient
 from mripipe.core.placement import check_placement
 
@@ -48,6 +50,7 @@ def pair():
 def test_the_right_place_is_not_doubted(pair):
     placed = check_placement(*pair, MOTION, np.eye(4))
     assert placed.gain < -0.02
+    assert placed.better is None
     assert placed.in_view > 0.95
     # The furthest point: 5.4 mm of shift, and up to 5 mm by 4 degrees at 75 mm.
     assert 4.0 < placed.moved_mm < 11.0
@@ -59,6 +62,8 @@ def test_a_place_away_fits_worse_than_another(pair, away):
     wrong[:3, 3] += away
     placed = check_placement(*pair, wrong, np.eye(4))
     assert placed.gain > 0.02
+    # Where it looks better is nearer to the right place.
+    assert np.linalg.norm((placed.better - MOTION)[:3, 3]) < np.linalg.norm(away)
 
 
 def test_a_turned_place_fits_worse_than_another(pair):
@@ -85,3 +90,27 @@ def test_what_is_out_of_view_is_told(pair):
     placed = check_placement(reference, brain, slab, MOTION, np.eye(4))
     assert placed.in_view < 0.5
     assert placed.gain is None
+
+
+def test_a_registration_that_ran_away_is_begun_anew(pair, monkeypatch):
+    reference, brain, moving = pair
+    astray = MOTION.copy()
+    astray[:3, 3] += (0.0, 14.0, 0.0)
+    answers = [astray]
+
+    def runs_away_once(*given, **options):
+        return answers.pop() if answers else register_sequence(*given, **options)
+
+    monkeypatch.setattr(placement, "register_sequence", runs_away_once)
+    found, placed = placement.register_and_check(reference, brain, moving, np.eye(4))
+    np.testing.assert_allclose(found, MOTION, atol=0.6)
+    assert placed.better is None
+
+
+def test_without_a_better_end_the_first_is_kept_and_doubted(pair, monkeypatch):
+    astray = MOTION.copy()
+    astray[:3, 3] += (0.0, 14.0, 0.0)
+    monkeypatch.setattr(placement, "register_sequence", lambda *_, **__: astray)
+    found, placed = placement.register_and_check(*pair, np.eye(4))
+    np.testing.assert_array_equal(found, astray)
+    assert placed.better is not None

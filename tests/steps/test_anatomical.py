@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from mripipe.core.grid import Volume
+from mripipe.core.placement import check_placement
 from mripipe.errors import InputError
 from mripipe.model.study import Scan, Session
 from mripipe.steps import anatomical, sequences
@@ -92,10 +93,14 @@ def test_a_misplaced_flair_is_told_and_a_good_one_is_not(right_visit):
     flair = load_image(right_visit.prepared.beside("FLAIR").image)
     brain, right = right_visit.true["brain"], right_visit.to_flair
     still = np.eye(4)
-    assert sequences._misplaced(reference, brain, flair_of(flair), right, still) == ()
+
+    def doubts(image, matrix):
+        return sequences._doubts(flair_of(image), check_placement(reference, brain, image, matrix, still))
+
+    assert doubts(flair, right) == ()
     wrong = right.copy()
     wrong[:3, 3] += (14.0, 0.0, 14.0)
-    lines = sequences._misplaced(reference, brain, flair_of(flair), wrong, still)
+    lines = doubts(flair, wrong)
     assert len(lines) == 2
     assert lines[0].startswith("FLAIR may be misplaced (f.nii.gz): another position")
     assert "it was moved by " in lines[1]
@@ -104,8 +109,8 @@ def test_a_misplaced_flair_is_told_and_a_good_one_is_not(right_visit):
     away[:3, 3] += (0.0, 20.0, 0.0)
     shifted = right.copy()
     shifted[:3, 3] += (0.0, 20.0, 0.0)
-    (line,) = sequences._misplaced(reference, brain, flair_of(Volume(flair.data, away)), shifted, still)
+    (line,) = doubts(Volume(flair.data, away), shifted)
     assert "expected 15 mm or less" in line
     low = Volume(flair.data[:, : flair.shape[1] // 3], flair.affine)
-    (line,) = sequences._misplaced(reference, brain, flair_of(low), right, still)
+    (line,) = doubts(low, right)
     assert "of the brain lies in its field of view" in line

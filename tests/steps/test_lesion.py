@@ -222,3 +222,10 @@ def test_an_older_infarct_on_the_other_side_is_not_counted(left_visit, tmp_path)
         nib.load(found.final_mask).affine, np.argwhere(read(found.final_mask) > 0)
     )[:, 0]
     assert x.mean() > other_x.mean()
+
+
+@pytest.mark.usefixtures("coarse_template")
+def test_a_misplaced_sequence_is_not_looked_at(right_visit, tmp_path):
+    flair = right_visit.prepared.beside("FLAIR")
+    prepared = replace(right_visit.prepared, coregistered=(replace(flair, misplaced=True),))
+    assert segment_visit(prepared, settings=SETTINGS, folder=tmp_path).sequences == ("T1w",)
