@@ -19,6 +19,7 @@ import SimpleITK as sitk
 from nibabel.streamlines.tractogram import Tractogram
 from numpy.typing import NDArray
 
+from mripipe.atlases.atlas import atlas_files
 from mripipe.bids.reader import read_study
 from mripipe.core.agreement import Agreement, SetAgreement, agreement_over
 from mripipe.core.free_water import fit_free_water
@@ -277,7 +278,8 @@ def process_session(
             apart.mkdir()
             whole = replace(series, scans=(*series.scans, *field_maps))
             fitted = fit_diffusion(whole, settings=chosen.diffusion, folder=apart)
-            diffusion = measure_tracts(fitted, normalised, folder=apart)
+            files = tuple(atlas_files(name) for name in chosen.diffusion.atlases)
+            diffusion = measure_tracts(fitted, normalised, atlases=files, folder=apart)
             if chosen.tracks:
                 diffusion = with_tracked(diffusion, track_visit(fitted, diffusion, normalised, folder=apart))
         return _in_memory(measure_visit(normalised, folder=folder), diffusion)
