@@ -324,9 +324,10 @@ def write_measurements(out_dir: Path, visits: Iterable[VisitResult]) -> Path:
     A value of an otherwise successful visit that is not there has status ``missing_input``; a value that is
     there although the visit has no lesion (the brain's volume) has status ``ok``.
     """
-    lines = [line for visit in visits for line in _measurement_lines(visit)]
+    seen = tuple(visits)
+    lines = [line for visit in seen for line in _measurement_lines(visit)]
     region = _MEASUREMENT_COLUMNS["region"]
-    regions = {**region, "Levels": {**region["Levels"], **long_regions()}}
+    regions = {**region, "Levels": {**region["Levels"], **long_regions(seen)}}
     return _write_table(OutputPaths(out_dir).measurements, {**_MEASUREMENT_COLUMNS, "region": regions}, lines)
 
 

@@ -36,7 +36,10 @@ _PLACE: Final[dict[str, dict[str, Any]]] = {
     "participant_id": {"Description": "Coded identity"},
     "session_id": {"Description": "Visit"},
     "days_from_onset": {"Description": "Days since stroke onset", "Units": "d"},
-    "tract": {"Description": "Tract", "Levels": {**TRACT_NAMES, **TRACKED_NAMES}},
+    "tract": {
+        "Description": "Tract; NAME:TRACT is one of the installed atlas NAME",
+        "Levels": {**TRACT_NAMES, **TRACKED_NAMES},
+    },
     "segment": {"Description": "Part of the tract; whole is all of it"},
 }
 
@@ -144,8 +147,8 @@ def asymmetry_lines(visits: Iterable[VisitResult]) -> list[list[str]]:
     ]
 
 
-def long_regions() -> dict[str, str]:
-    """Return the regions of the long table's rows, each with what it is."""
+def long_regions(visits: Iterable[VisitResult] = ()) -> dict[str, str]:
+    """Return the regions of the long table's rows, each with what it is; of installed atlases those met."""
     atlas = load_tracts()
     tracts = {
         _region(
@@ -159,7 +162,13 @@ def long_regions() -> dict[str, str]:
         for inner, outer in RINGS_MM
     }
     followed = {_region(tract, WHOLE): shown for tract, shown in TRACKED_NAMES.items()}
-    return {**tracts, **followed, **rings}
+    rows = (row for visit in visits if visit.diffusion for row in visit.diffusion.metrics)
+    installed = {
+        _region(row.tract, row.segment): "{1}, tract of the installed atlas {0}".format(*row.tract.split(":"))
+        for row in rows
+        if ":" in row.tract
+    }
+    return {**tracts, **followed, **rings, **installed}
 
 
 def long_cells(diffusion: DiffusionResult, lesion_side: str) -> Iterator[list[str]]:

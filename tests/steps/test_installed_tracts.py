@@ -12,10 +12,12 @@ from mripipe.atlases.tables import AtlasLabel
 from mripipe.atlases.template import load_template
 from mripipe.errors import InputError
 from mripipe.interfaces.step import step_node
+from mripipe.model.results import LesionVolumes, VisitResult
 from mripipe.model.settings import DiffusionSettings
 from mripipe.steps.diffusion import fit_diffusion
 from mripipe.steps.installed_tracts import tract_labels
 from mripipe.steps.load import load_image, save_image
+from mripipe.steps.tract_tables import long_regions
 from mripipe.steps.tracts import measure_tracts
 from tests.steps.test_diffusion import RAS, SHAPE, box, in_place, normalised, row, write  # noqa: F401
 
@@ -97,6 +99,10 @@ def test_sides_values_and_loads_whatever_the_storage(tmp_path, probabilities):
     assert (middle.hemisphere, middle.status) == (None, "ok")
     # Our own tracts are there as ever, and come first.
     assert result.metrics[0].tract == "CST"
+    volumes = LesionVolumes("sub-1", "ses-a", "ok", source="auto", side="left", lesion_ml=1.0)
+    visit = VisitResult("sub-1", "ses-a", volumes, diffusion=result)
+    region = long_regions((visit,))["other:My_tract_whole"]
+    assert region == "My_tract, tract of the installed atlas other"
     assert row(result).fa is not None
 
 
