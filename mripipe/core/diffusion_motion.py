@@ -38,6 +38,9 @@ STILL_MM = 0.4
 STEEPEST = 0.06
 """mm of displacement a mm by eddy currents: more is no eddy current."""
 
+RIDGE = 1e-10
+"""Keeps a step small in a direction that no voxel tells."""
+
 
 @dataclass(frozen=True, eq=False)
 class SeriesMotion:
@@ -315,7 +318,10 @@ def _register(
         rest = value + design[:, n_free:] @ start
         limit = 3.0 * 1.4826 * np.median(np.abs(rest)) + 1e-9
         weight = np.sqrt(np.minimum(1.0, limit / np.maximum(np.abs(rest), 1e-9)))
-        found = np.linalg.lstsq(design * weight[:, None] / scale, -value * weight, rcond=None)[0] / scale
+        scaled = design * weight[:, None] / scale
+        # The normal equations: columns are of one size, and thousands of rows are slow to decompose.
+        normal = scaled.T @ scaled + RIDGE * len(points) * np.eye(len(scale))
+        found = np.linalg.solve(normal, scaled.T @ (-value * weight)) / scale
         # A step is at most what a head moves between two volumes; more is the linear model's error.
         step = np.clip(found[:6], [-0.05] * 3 + [-3.0] * 3, [0.05] * 3 + [3.0] * 3)
         pose = motion_matrix(step) @ pose

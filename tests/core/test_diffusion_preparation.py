@@ -115,8 +115,9 @@ def eddy_currents(gradients, axis):
     return bends
 
 
-@pytest.mark.parametrize("axis", [0, 1])
-def test_eddy_currents_are_found_apart_from_motion(axis):
+def test_eddy_currents_are_found_apart_from_motion():
+    # The array's first axis runs from right to left here.
+    axis = 0
     rng = np.random.default_rng(4)
     # Directions of half a sphere: their eddy currents have something in common.
     gradients = table(24)

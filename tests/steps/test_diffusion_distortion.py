@@ -127,18 +127,19 @@ def test_a_reversed_run_without_gradients_undoes_distortion(visit, tmp_path):
 
 
 def test_two_whole_runs_are_unwarped_and_joined(visit, tmp_path):
-    gradients = even_gradients(12)
+    gradients = even_gradients(10)
     other = run(tmp_path, "sub-1_ses-a_dir-PA_dwi", series(1, gradients), gradients, **PA)
     found = prepare_series(
         load_series(added(visit, other), with_opposite=True),
         added(visit, other),
         DiffusionSettings(outliers=False),
     )
-    assert found.data.shape[3] == 26
+    assert found.data.shape[3] == 24
     truth = head(grid()).reshape(SHAPE) > 300
-    one, two = found.data[..., :13][truth], found.data[..., 13:][truth]
+    # The volumes at b = 0 of both.
+    one, two = found.data[..., 0][truth], found.data[..., 13][truth]
     assert np.abs(one - two).mean() < 0.05 * one.mean()
-    assert len(found.motion) == len(found.eddy_mm) == 26
+    assert len(found.motion) == len(found.eddy_mm) == 24
     # A still head; along y the runs' displacement is the field's.
     assert np.abs(np.array(found.motion)).max() < 0.6
     assert max(found.eddy_mm) < 0.5
