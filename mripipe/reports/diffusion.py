@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mripipe.atlases.tracts import TRACT_NAMES, load_tracts
+from mripipe.atlases.tracts import TRACT_NAMES, WHOLE, load_tracts
 from mripipe.core.tract_course import segment_starts
 from mripipe.figures.tract_charts import ProfileLine, RatioLine, profile_chart, ratio_chart
 from mripipe.model.diffusion import TractAsymmetry, TractProfile
 from mripipe.model.results import VisitResult
+from mripipe.steps.tracked import tracked_name
 
 SHOWN = {
     "whole": "whole tract",
@@ -21,6 +22,7 @@ SHOWN = {
 """Segments of the corticospinal tract in the report, from above; the table holds all tracts."""
 
 MAIN_TRACT = "CST"
+FOLLOWED = {(tracked_name(MAIN_TRACT), WHOLE): "whole tract, as followed in the person"}
 PART_NAMES = {
     "whole": "whole tract",
     "medulla": "medulla",
@@ -61,11 +63,11 @@ def tract_lines(visits: Sequence[VisitResult]) -> list[TractLine]:
     if not any(visit.diffusion and visit.diffusion.status != "missing_input" for visit in visits):
         return []
     lines = []
-    for segment, shown in SHOWN.items():
+    places = {(MAIN_TRACT, segment): shown for segment, shown in SHOWN.items()}
+    for place, shown in (places | FOLLOWED).items():
         for visit in visits:
             if visit.diffusion is None:
                 continue
-            place = (MAIN_TRACT, segment)
             row = next((r for r in visit.diffusion.asymmetry if (r.tract, r.segment) == place), None)
             if row is None:
                 continue

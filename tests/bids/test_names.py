@@ -43,6 +43,14 @@ CONTRACT = {
         "ses-X/dwi",
         lambda o: o.transform("001", "X", source="dwi", target="T1w", datatype="dwi"),
     ),
+    "sub-001_ses-X_hemi-L_model-csd_label-CST_tractogram.tck": (
+        "ses-X/dwi",
+        lambda o: o.streamlines("001", "X", tract="CST", side="left"),
+    ),
+    "sub-001_ses-X_hemi-R_model-csd_param-density_label-CST_dwimap.nii.gz": (
+        "ses-X/dwi",
+        lambda o: o.streamline_density("001", "X", tract="CST", side="right"),
+    ),
     "sub-001_ses-X_model-tensor_param-fa_dwimap.nii.gz": (
         "ses-X/dwi",
         lambda o: o.derivative(
