@@ -18,7 +18,7 @@ from mripipe.core.tensor_maps import main_directions, tensor_maps
 from tests.phantoms import patient
 
 FLIPS = [((0, 1, 2), flip) for flip in (None, 0, 1, 2)]
-SWAPS = [((1, 0, 2), None), ((0, 2, 1), None), ((2, 1, 0), 0), ((1, 2, 0), None), ((2, 0, 1), 1)]
+SWAPS = [((1, 0, 2), None), ((0, 2, 1), None), ((2, 1, 0), 0), ((2, 0, 1), 1)]
 
 
 def matrix(order, flip):

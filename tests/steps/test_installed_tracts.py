@@ -6,7 +6,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from mripipe.atlases.atlas import atlas_files
+from mripipe.atlases.atlas import atlas_files, read_atlas
 from mripipe.atlases.install import install_atlas
 from mripipe.atlases.tables import AtlasLabel
 from mripipe.atlases.template import load_template
@@ -122,7 +122,7 @@ def test_a_changed_atlas_is_refused(tmp_path):
     files = install(tmp_path)
     files.image.write_bytes(b"x")
     with pytest.raises(InputError, match="the atlas cannot be read"):
-        measured(tmp_path, "RAS", files)
+        read_atlas(files)
 
 
 def test_an_atlas_that_was_changed_is_measured_again(tmp_path):
