@@ -260,6 +260,8 @@ def _diffusion_targets(visit: VisitResult, paths: OutputPaths) -> Iterator[tuple
     yield "fa_tissue", paths.diffusion_map(*who, param="fa", model="fwdti")
     b0 = Entities(desc="b0", suffix="dwiref", extension=".nii.gz")
     yield "b0", paths.derivative(*who, b0, datatype="dwi")
+    distorted = Entities(desc="b0distorted", suffix="dwiref", extension=".nii.gz")
+    yield "b0_distorted", paths.derivative(*who, distorted, datatype="dwi")
     reference = visit.reference_suffix or "T1w"
     yield "to_reference", paths.transform(*who, source="dwi", target=reference, datatype="dwi")
 

@@ -124,6 +124,8 @@ def measure_tracts(
         bval=diffusion.bval,
         bvec=diffusion.bvec,
         b0=diffusion.b0,
+        b0_distorted=diffusion.b0_distorted,
+        eddy_mm=diffusion.eddy_mm,
         fa=diffusion.fa,
         md=diffusion.md,
         ad=diffusion.ad,

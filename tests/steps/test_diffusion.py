@@ -109,6 +109,15 @@ def measured(tmp_path, codes="RAS", lesion=None, **options):
     return measure_tracts(fitted, normalised(folder, lesion), folder=folder)
 
 
+def test_what_distortion_and_eddy_currents_did_is_handed_on(tmp_path):
+    session = write(tmp_path)
+    fitted = fit_diffusion(session, settings=PLAIN, folder=tmp_path)
+    assert (fitted.b0_distorted, fitted.eddy_mm) == (None, ())
+    corrected = replace(fitted, b0_distorted=tmp_path / "before.nii.gz", eddy_mm=(0.0, 0.4))
+    result = measure_tracts(corrected, normalised(tmp_path, None), folder=tmp_path)
+    assert (result.b0_distorted, result.eddy_mm) == (tmp_path / "before.nii.gz", (0.0, 0.4))
+
+
 def row(result, tract="CST", segment="whole", side="left") -> TractMetrics:
     return next(r for r in result.metrics if (r.tract, r.segment, r.side) == (tract, segment, side))
 
