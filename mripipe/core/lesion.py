@@ -17,6 +17,7 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter
 from scipy.special import expit
 
 from mripipe.core.healthy import HealthyModel, fit_healthy, mixed_prior
+from mripipe.core.lesion_field import lesion_probability
 from mripipe.core.lesion_ranges import gliosis_range, infarct_range, log_uniform, sequences
 from mripipe.core.residual_bias import without_shading
 from mripipe.core.smoothing import smoother_within
@@ -81,7 +82,21 @@ def lesion_log_odds(
         Probability that a voxel, if it is infarct, is cavity rather than gliosis; 0 where `log_odds` is.
 
     """
-    images = np.stack([level(i, k, brain, priors) for i, k in zip(images, kinds, strict=True)])
+    # Looked at as it is first: the infarct must not be taken for shading.
+    first, _ = _log_odds(images, kinds, brain, priors, territory)
+    suspect = lesion_probability(first, brain) >= 0.5
+    levelled = [level(i, k, brain, priors, left_out=suspect) for i, k in zip(images, kinds, strict=True)]
+    return _log_odds(np.stack(levelled), kinds, brain, priors, territory)
+
+
+def _log_odds(
+    images: Floats,
+    kinds: tuple[str, ...],
+    brain: NDArray[np.bool_],
+    priors: Floats,
+    territory: NDArray[np.bool_],
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return log odds and cavity from images whose shading is dealt with."""
     seen = brain & np.isfinite(images[0])
     evidence, cavity = np.zeros((2, *brain.shape), np.float32)
     for present, region in view_patterns(images, seen):
@@ -91,11 +106,18 @@ def lesion_log_odds(
     return settle(evidence, seen, brain, territory), cavity
 
 
-def level(image: Floats, kind: str, brain: NDArray[np.bool_], priors: Floats) -> NDArray[np.float32]:
+def level(
+    image: Floats,
+    kind: str,
+    brain: NDArray[np.bool_],
+    priors: Floats,
+    *,
+    left_out: NDArray[np.bool_] | None = None,
+) -> NDArray[np.float32]:
     """Take the shading out of an image of arbitrary units; ADC is in units of its own and has none."""
     if kind == "ADC":
         return np.asarray(image, np.float32)
-    return without_shading(image, brain & np.isfinite(image), priors)
+    return without_shading(image, brain & np.isfinite(image), priors, left_out=left_out)
 
 
 def view_patterns(images: Floats, seen: NDArray[np.bool_]) -> Iterator[tuple[list[int], NDArray[np.bool_]]]:

@@ -24,7 +24,9 @@ LEAST_WEIGHT = 1e-3
 """Share of the largest weight below which a place has no shading of its own."""
 
 
-def without_shading(image: Floats, brain: NDArray[np.bool_], priors: Floats) -> NDArray[np.float32]:
+def without_shading(
+    image: Floats, brain: NDArray[np.bool_], priors: Floats, *, left_out: NDArray[np.bool_] | None = None
+) -> NDArray[np.float32]:
     """Divide an image by the smooth shading that is left in it.
 
     Parameters
@@ -34,6 +36,9 @@ def without_shading(image: Floats, brain: NDArray[np.bool_], priors: Floats) -> 
     brain : array of bool (X, Y, Z)
     priors : array (3, X, Y, Z)
         Grey matter, white matter and CSF by the template, sum 1.
+    left_out : array of bool (X, Y, Z), optional
+        Places without a say, whose shading is that of their surroundings: what may be infarct. A large one
+        little brighter than tissue is as smooth as shading.
 
     Returns
     -------
@@ -44,11 +49,12 @@ def without_shading(image: Floats, brain: NDArray[np.bool_], priors: Floats) -> 
     part = (slice(None, None, STEP),) * 3
     known = brain[part] & (np.nan_to_num(image[part]) > 0)
     values, expected = image[part][known].astype(float), priors[:, *part][:, known].T.astype(float)
+    counted = np.ones(len(values)) if left_out is None else ~left_out[part][known]
     shading = np.zeros(known.shape, np.float32)
     for _ in range(ROUNDS):
         weight, stray = _straying(values * np.exp(-shading[known]), expected)
         # From the image itself each time: smoothing what is left over would take an infarct for shading.
-        shading = _smooth(weight, stray + shading[known], known)
+        shading = _smooth(weight * counted, stray + shading[known], known)
     # The last coarse voxel may lie before the image's last.
     axes = [np.minimum(np.arange(size) / STEP, (size - 1) // STEP) for size in image.shape]
     fine = map_coordinates(shading, np.meshgrid(*axes, indexing="ij"), order=1)

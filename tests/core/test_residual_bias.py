@@ -38,3 +38,19 @@ def test_what_was_not_scanned_stays_so():
     found = without_shading(image, BRAIN & np.isfinite(image), PRIORS)
     assert np.isnan(found[:, :, :20]).all()
     assert np.isfinite(found[BRAIN & np.isfinite(image)]).all()
+
+
+def test_a_wide_infarct_hardly_brighter_than_tissue_keeps_its_contrast():
+    wide = (np.linalg.norm(POINTS - (20.0, 0.0, 0.0), axis=-1) < 28) & BRAIN & ~FLUID
+    noise = np.random.default_rng(0).normal(0.0, 5.0, SHAPE)
+    image = np.where(wide, 1.12 * TRUE, TRUE) + noise
+    white = BRAIN & ~GREY & ~FLUID
+
+    def contrast(found):
+        return np.median(found[wide & white]) / np.median(found[white & ~wide]) - 1.0
+
+    whole = contrast(without_shading(image, BRAIN, PRIORS))
+    spared = contrast(without_shading(image, BRAIN, PRIORS, left_out=wide))
+    assert contrast(image) == pytest.approx(0.12, abs=0.01)
+    assert spared == pytest.approx(0.12, abs=0.005)
+    assert whole < 0.1
