@@ -215,8 +215,8 @@ def diffusion(monkeypatch, tmp_path):
         seen.update(session=session, settings=settings)
         return "fitted"
 
-    def measure(fitted, normalised, *, folder):
-        seen.update(fitted=fitted, normalised=normalised)
+    def measure(fitted, normalised, *, atlases, folder):
+        seen.update(fitted=fitted, normalised=normalised, atlases=atlases)
         names = ("b0", "fa", "md", "ad", "rd", "direction")
         files = {name: folder / f"{name}.nii.gz" for name in names}
         for number, path in enumerate(files.values()):

@@ -124,12 +124,14 @@ def test_a_run_by_default(bids, tmp_path, asked, capsys):
 def test_options_reach_the_run(bids, tmp_path, asked):
     config = tmp_path / "c.toml"
     config.write_text('[registration]\nlevel = "standard"\n')
-    options = "--session-label b --level fast --nprocs 3 --mem-gb 4 --plugin linear --stop-on-first-crash"
+    options = "--session-label b --level fast --nprocs 3 --omp-nthreads 2 --mem-gb 4 --plugin linear"
     arguments = ["run", str(bids), str(tmp_path / "out"), "participant", *options.split()]
-    assert main([*arguments, "--config", str(config), "-w", str(tmp_path / "w")]) == 0
+    assert (
+        main([*arguments, "--stop-on-first-crash", "--config", str(config), "-w", str(tmp_path / "w")]) == 0
+    )
     (call,) = asked
     assert call["settings"] == Settings(registration=RegistrationSettings(level="fast"))
-    assert call["execution"] == Execution("linear", 3, 4.0, (), stop_on_first_crash=True)
+    assert call["execution"] == Execution("linear", 3, 4.0, (), stop_on_first_crash=True, omp_nthreads=2)
     assert call["work_dir"] == tmp_path / "w"
     assert [s.session_id for s in call["study"].subject("1").sessions] == ["ses-b"]
 

@@ -17,12 +17,12 @@ class Execution:
     """Steps at the same time."""
     mem_gb: float | None = None
     """Memory that all steps together may take; None for nine tenths of the machine's."""
-    omp_nthreads: int | None = None
-    """Threads of one step; None for the processors that there are, shared among `nprocs` steps."""
     plugin_args: tuple[tuple[str, Any], ...] = ()
     """Further arguments of the nipype plugin."""
     stop_on_first_crash: bool = False
     """Whether the first failed step ends the run."""
+    omp_nthreads: int | None = None
+    """Threads of one step; None for the processors that there are, shared among `nprocs` steps."""
 
     @property
     def threads(self) -> int:
