@@ -17,8 +17,10 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter
 from scipy.special import expit
 
 from mripipe.core.healthy import HealthyModel, fit_healthy, mixed_prior
+from mripipe.core.lesion_edge import edge_log_odds
 from mripipe.core.lesion_field import lesion_probability
 from mripipe.core.lesion_ranges import gliosis_range, infarct_range, log_uniform, sequences
+from mripipe.core.lesion_select import select_infarct
 from mripipe.core.residual_bias import without_shading
 from mripipe.core.smoothing import smoother_within
 from mripipe.core.tissue import log_density, posterior
@@ -40,6 +42,8 @@ RIM_CSF = 0.5
 """In the outermost shell of a brain mask at least every second voxel is CSF: the mask's edge is no better."""
 LEAST_PART = 0.05
 """Share of the brain that a set of sequences must show for tissues to be fitted in it."""
+GLIOSIS_IS_BRIGHTEST = {"FLAIR", "T2w"}
+"""There gliosis is brighter than grey and white matter, and a border can be drawn by brightness alone."""
 SHARES = {"gliosis": 0.5, "cavity": 0.4, "both": 0.1}
 """Of an infarct's voxels, before they are seen; ``both`` lie on the edge between the two."""
 
@@ -85,8 +89,18 @@ def lesion_log_odds(
     # Looked at as it is first: the infarct must not be taken for shading.
     first, _ = _log_odds(images, kinds, brain, priors, territory)
     suspect = lesion_probability(first, brain) >= 0.5
-    levelled = [level(i, k, brain, priors, left_out=suspect) for i, k in zip(images, kinds, strict=True)]
-    return _log_odds(np.stack(levelled), kinds, brain, priors, territory)
+    levelled = np.stack(
+        [level(i, k, brain, priors, left_out=suspect) for i, k in zip(images, kinds, strict=True)]
+    )
+    log_odds, cavity = _log_odds(levelled, kinds, brain, priors, territory)
+    # A diffusion voxel is too large to tell where a border runs.
+    sharp = [c for c, kind in enumerate(kinds) if kind != "ADC"]
+    if not {kinds[c] for c in sharp} & GLIOSIS_IS_BRIGHTEST:
+        return log_odds, cavity
+    infarct = select_infarct(lesion_probability(log_odds, brain), territory, brain)
+    edge, held = edge_log_odds(levelled[sharp], infarct, brain, cavity < 0.5)
+    log_odds[held] = np.clip(edge[held], -LARGEST_EVIDENCE, LARGEST_EVIDENCE)
+    return log_odds, cavity
 
 
 def _log_odds(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 from scipy.special import expit
 
 from mripipe.core.lesion import lesion_log_odds, tissue_priors, view_patterns
@@ -128,3 +129,15 @@ def test_shading_on_one_side_is_no_infarct(side):
     pictures = images("T1w", lesion=np.zeros(SHAPE, bool))
     pictures *= 1.0 - 0.25 * expit(side * POINTS[..., 0] / 6.0)
     assert np.mean(probability(pictures, "T1w")[BRAIN] > 0.5) < 0.01
+
+
+@pytest.mark.parametrize("side", [-1, 1])
+@pytest.mark.parametrize("gliosis", [(60.0, 130.0), (35.0, 200.0)])
+def test_a_soft_border_is_drawn_half_way_for_faint_and_bright_infarcts(gliosis, side):
+    wide = BRAIN & ~FLUID & (np.linalg.norm(POINTS - (13.0 * side, 3.0, 2.0), axis=-1) < 10.0)
+    healthy = images("T1w", "FLAIR", lesion=np.zeros(SHAPE, bool))
+    share = gaussian_filter(wide.astype(float), 1.2)[None]
+    pictures = healthy + share * (np.array(gliosis)[:, None, None, None] - healthy)
+    found = probability(pictures.astype(np.float32), "T1w", "FLAIR") > 0.5
+    near = np.linalg.norm(POINTS - (13.0 * side, 3.0, 2.0), axis=-1) < 16.0
+    assert abs((found & near).sum() / wide.sum() - 1.0) < 0.1
