@@ -232,3 +232,29 @@ def mirror_left_right(array: NDArray[Any], affine: ArrayLike) -> NDArray[Any]:
 
     """
     return np.flip(array, axis=left_right_axis(affine)).copy()
+
+
+def box_about(mask: NDArray[np.bool_], margin: int) -> tuple[slice, slice, slice]:
+    """Return the box (three slices) around a mask, with as many voxels more on each side as the grid has.
+
+    Raises
+    ------
+    ValueError
+        The mask is empty.
+
+    Examples
+    --------
+    >>> mask = np.zeros((9, 9, 9), bool)
+    >>> mask[4, 5, 8] = True
+    >>> box_about(mask, 2)
+    (slice(2, 7, None), slice(3, 8, None), slice(6, 9, None))
+
+    """
+    if not mask.any():
+        raise ValueError(f"box: the mask {mask.shape} has no voxel; there is nothing to draw a box around")
+    spans = []
+    for others, size in zip(((1, 2), (0, 2), (0, 1)), mask.shape, strict=True):
+        used = np.flatnonzero(mask.any(axis=others))
+        spans.append(slice(max(0, int(used[0]) - margin), min(size, int(used[-1]) + 1 + margin)))
+    x, y, z = spans
+    return x, y, z

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 
+from mripipe.core.grid import box_about
+
 Floats = NDArray[np.floating]
 Masks = NDArray[np.bool_]
 
@@ -55,7 +57,7 @@ def edge_log_odds(images: Floats, infarct: Masks, region: Masks, solid: Masks) -
     log_odds, held = np.zeros(infarct.shape, np.float32), np.zeros(infarct.shape, bool)
     if not infarct.any():
         return log_odds, held
-    box = _box(infarct)
+    box = box_about(infarct, int(np.ceil(BESIDE_MM)))
     depth = distance_transform_edt(infarct[box]) - distance_transform_edt(~infarct[box])
     shown = region[box] & solid[box] & np.isfinite(images[:, *box]).all(axis=0)
     inside, beside = (shown & side for side in (depth > PURE_MM, (depth < -PURE_MM) & (depth > -BESIDE_MM)))
@@ -70,13 +72,6 @@ def edge_log_odds(images: Floats, infarct: Masks, region: Masks, solid: Masks) -
     log_odds[box] = ((values - 0.5 * (within + outside)) * slope).sum(axis=0)
     held[box] = sure & (np.abs(depth) <= BAND_MM)
     return log_odds, held
-
-
-def _box(infarct: Masks) -> tuple[slice, ...]:
-    """Return a box around the infarct that holds all that is looked at."""
-    margin = int(np.ceil(BESIDE_MM))
-    places = [np.flatnonzero(infarct.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
-    return tuple(slice(max(0, int(p[0]) - margin), int(p[-1]) + 1 + margin) for p in places)
 
 
 def _local_means(values: Floats, part: Masks) -> tuple[Floats, Masks]:

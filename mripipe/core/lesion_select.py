@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, generate_binary_structure, label
 
+from mripipe.core.grid import box_about
+
 SHEET_MM = 2.5
 """Half the thickness up to which a sheet counts as thin: cortex is 2 to 4 mm thick."""
 RIM_MM = 6.0
@@ -36,10 +38,18 @@ def without_rim(found: NDArray[np.bool_], brain: NDArray[np.bool_]) -> NDArray[n
         1 mm voxels.
 
     """
-    deep = distance_transform_edt(np.pad(found, 1))[1:-1, 1:-1, 1:-1] > SHEET_MM
+    if not found.any():
+        return found.copy()
+    # Distances are needed about what was found alone; beyond the grid there is no brain.
+    margin = int(RIM_MM) + 1
+    box = box_about(np.pad(found, margin), margin)
+    part, inside = np.pad(found, margin)[box], np.pad(brain, margin)[box]
+    deep = distance_transform_edt(part) > SHEET_MM
     opened = distance_transform_edt(~deep) < SHEET_MM if deep.any() else deep
-    superficial = distance_transform_edt(np.pad(brain, 1))[1:-1, 1:-1, 1:-1] <= RIM_MM
-    return np.asarray(found & (opened | ~superficial))
+    superficial = distance_transform_edt(inside) <= RIM_MM
+    kept = np.zeros(np.add(found.shape, 2 * margin), bool)
+    kept[box] = part & (opened | ~superficial)
+    return kept[margin:-margin, margin:-margin, margin:-margin]
 
 
 def select_infarct(

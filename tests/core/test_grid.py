@@ -8,6 +8,7 @@ from mripipe.core.grid import (
     GRID_TOLERANCE_MM,
     Volume,
     axis_codes,
+    box_about,
     check_affine,
     corner_distance_mm,
     left_right_axis,
@@ -160,3 +161,8 @@ def test_a_volume_is_read_only_and_leaves_its_source_writable():
 def test_a_volume_has_three_axes():
     with pytest.raises(InputError, match="three axes"):
         Volume(np.zeros((2, 2, 2, 2), np.float32), np.eye(4))
+
+
+def test_a_box_needs_a_mask():
+    with pytest.raises(ValueError, match="no voxel"):
+        box_about(np.zeros((4, 4, 4), bool), 1)
