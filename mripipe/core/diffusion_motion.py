@@ -3,7 +3,8 @@
 A weighted volume is compared with the prediction of a tensor fitted to all others (its own part is taken out
 by its leverage), never with b = 0 alone, whose contrast is another one (Andersson and Sotiropoulos 2016,
 doi:10.1016/j.neuroimage.2015.10.019), by Gauss-Newton steps on a sample of the head's voxels. Volumes at
-b = 0 are registered to the first of them, and that one to the weighted ones' mean by mutual information.
+b = 0 are registered to the first of them, and that one to the weighted ones' mean: by mutual information,
+and then by what the two show from place to place (`mripipe.core.contrast_pose`).
 
 Eddy currents of the diffusion gradients add a field that is, in its main part, linear in space: it scales
 and shears a weighted volume along its phase-encoding axis (Jezzard et al. 1998, doi:10.1002/mrm.1910390518).
@@ -17,18 +18,19 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter, map_coordinates
+from scipy.ndimage import map_coordinates
 
+from mripipe.core.contrast_pose import about_origin, refine_pose
 from mripipe.core.coregistration import register_sequence
 from mripipe.core.gradients import GradientTable
-from mripipe.core.grid import Volume, voxel_sizes_mm
-from mripipe.core.rigid import mean_affine, motion_matrix
+from mripipe.core.grid import Volume
+from mripipe.core.rigid import motion_matrix
+from mripipe.core.smooth_volume import moved, smooth_with_slopes, value_at
 from mripipe.core.tensor import B_MAX, B_TOLERANCE, design_matrix
 
 Floats = NDArray[np.floating]
 
 SAMPLES = 16000
-SMOOTH_MM = 1.2
 STEPS = (6, 3, 3)
 """Gauss-Newton steps of each round."""
 STILL_MM = 0.4
@@ -115,18 +117,18 @@ def estimate_motion(
 
 
 def _largest(points: Floats, matrices: Floats) -> NDArray[np.float64]:
-    return np.array([np.linalg.norm(_apply(points, matrix) - points, axis=1).max() for matrix in matrices])
+    return np.array([np.linalg.norm(moved(points, matrix) - points, axis=1).max() for matrix in matrices])
 
 
 def _link(plain: Volume, weighted: Volume, mask: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return the way from the image at b = 0 to the weighted ones' mean, halfway between both directions.
+    """Return the way from the image at b = 0 to the weighted ones' mean.
 
-    Mutual information, for no contrast of the one tells that of the other; interpolating the moving image
-    draws it aside, the other way in the other direction.
+    Mutual information finds about where it lies; what the images show from place to place then says it more
+    exactly. The image at b = 0 explains the weighted one and not the other way round: air and fluid are both
+    dark in the latter.
     """
-    there = register_sequence(plain, mask, weighted, np.eye(4))
-    back = register_sequence(weighted, mask, plain, np.eye(4))
-    return np.asarray(mean_affine([there, np.linalg.inv(back)]), np.float64)
+    start = register_sequence(weighted, mask, plain, np.eye(4))
+    return refine_pose(plain, mask, weighted, np.linalg.inv(start))
 
 
 def _weighted_poses(
@@ -141,13 +143,13 @@ def _weighted_poses(
 
     Returns the head's motion from their common space to each, and eddy currents' doing there, (N, 4, 4) both.
     """
-    volumes = [_smooth(data[..., k], affine) for k in range(data.shape[3])]
+    volumes = [smooth_with_slopes(data[..., k], affine) for k in range(data.shape[3])]
     poses = np.tile(np.eye(4), (len(volumes), 1, 1))
     bends = np.zeros((len(volumes), 3))
     for n_steps in STEPS:
         samples = np.stack(
             [
-                _at(volume, affine, _moved(points, centre, _bent(bend, along) @ pose))[0]
+                value_at(volume, affine, _turned(points, centre, _bent(bend, along) @ pose))[0]
                 for volume, pose, bend in zip(volumes, poses, bends, strict=True)
             ],
             1,
@@ -159,7 +161,7 @@ def _weighted_poses(
             )
     bends = bends - _in_common(bends, table)
     eddy = np.stack([_bent(bend, along) for bend in bends])
-    return _about_origin(poses, centre), _about_origin(eddy, centre)
+    return about_origin(poses, centre), about_origin(eddy, centre)
 
 
 def _bent(bend: Floats, along: Floats | None) -> NDArray[np.float64]:
@@ -182,30 +184,24 @@ def _plain_poses(
 ) -> NDArray[np.float64]:
     """Register volumes at b = 0 to the first of them, (N, 4, 4)."""
     poses = np.tile(np.eye(4), (data.shape[3], 1, 1))
-    target = _at(_smooth(data[..., 0], affine), affine, points)[0]
+    target = value_at(smooth_with_slopes(data[..., 0], affine), affine, points)[0]
     for k in range(1, len(poses)):
-        volume = _smooth(data[..., k], affine)
+        volume = smooth_with_slopes(data[..., k], affine)
         poses[k], _ = _register(
             volume, affine, points, centre, target, poses[k], sum(STEPS), None, np.zeros(3)
         )
-    return _about_origin(poses, centre)
-
-
-def _about_origin(poses: Floats, centre: Floats) -> NDArray[np.float64]:
-    shift = np.eye(4)
-    shift[:3, 3] = centre
-    return np.asarray(shift @ poses @ np.linalg.inv(shift))
+    return about_origin(poses, centre)
 
 
 def _aligned_mean(
     data: NDArray[np.float32], affine: Floats, matrices: Floats, mask: NDArray[np.bool_]
 ) -> NDArray[np.float32]:
     """Return the mean of the weighted volumes in their common space; outside the mask as they are."""
-    points = _apply(np.argwhere(mask).astype(np.float64), affine)
+    points = moved(np.argwhere(mask).astype(np.float64), affine)
     inverse = np.linalg.inv(affine)
     total = np.zeros(len(points))
     for k, matrix in enumerate(matrices):
-        where = _apply(_apply(points, matrix), inverse)
+        where = moved(moved(points, matrix), inverse)
         total += map_coordinates(data[..., k], where.T, order=1, mode="nearest")
     mean = np.asarray(data.mean(axis=3), np.float32)
     mean[mask] = total / len(matrices)
@@ -238,27 +234,9 @@ def _sample_points(mask: NDArray[np.bool_], affine: Floats) -> Floats:
     return np.asarray(chosen @ affine[:3, :3].T + affine[:3, 3])
 
 
-def _smooth(volume: Floats, affine: Floats) -> Floats:
-    """Return a smoothed volume with its gradient in RAS, (4, X, Y, Z)."""
-    smooth = gaussian_filter(volume.astype(np.float32), SMOOTH_MM / voxel_sizes_mm(affine))
-    along = np.stack(np.gradient(smooth))
-    turn = np.linalg.inv(affine[:3, :3]).T.astype(np.float32)
-    return np.concatenate([smooth[None], np.tensordot(turn, along, axes=1)])
-
-
-def _at(volume: Floats, affine: Floats, points: Floats, *, slopes: bool = False) -> Floats:
-    where = _apply(points, np.linalg.inv(affine)).T
-    chosen = volume if slopes else volume[:1]
-    return np.stack([map_coordinates(part, where, order=1, mode="nearest") for part in chosen])
-
-
-def _apply(points: Floats, matrix: Floats) -> Floats:
-    return np.asarray(points @ matrix[:3, :3].T + matrix[:3, 3])
-
-
-def _moved(points: Floats, centre: Floats, pose: Floats) -> Floats:
+def _turned(points: Floats, centre: Floats, pose: Floats) -> Floats:
     """Move points by a pose that turns about the centre."""
-    return _apply(points - centre, pose) + centre
+    return moved(points - centre, pose) + centre
 
 
 def _targets(samples: Floats, table: GradientTable, poses: Floats, *, first: bool) -> Floats:
@@ -303,8 +281,8 @@ def _register(
     """Refine the pose and eddy currents with which a volume looks like its target; gain and offset free."""
     for _ in range(n_steps):
         bent = _bent(bend, along)
-        head = _apply(points - centre, pose)
-        value, *slope = _at(volume, affine, _apply(head, bent) + centre, slopes=True)
+        head = moved(points - centre, pose)
+        value, *slope = value_at(volume, affine, moved(head, bent) + centre, slopes=True)
         gradient = np.stack(slope, axis=1)
         own = gradient @ bent[:3, :3]
         parts = [np.cross(head, own), own]
