@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mripipe.core.phantom_fibres import corticospinal, white_matter
+from mripipe.core.phantom_fibres import BRAIN_STEM_MM, corticospinal, white_matter
 from mripipe.core.phantom_fields import AffineArray, FloatArray, sample, soft_step
 from mripipe.core.phantom_patient import SEQUENCES, PhantomPatient, PhantomVisit
 from mripipe.core.phantom_scan import PhantomGrid, add_rician_noise, bias_field, draw_pose, voxel_slabs
@@ -145,6 +145,7 @@ def _signal(
     fractions = tissue_fractions(atlas, patient.levels, scan.thresholds, mni)
     # The template calls half of the brain stem grey; the tract through it is white all the same.
     tract = np.maximum(corticospinal(mni, "left"), corticospinal(mni, "right"))
+    tract *= soft_step(BRAIN_STEM_MM - mni[2], 4.0)
     white = (fractions.pop("wm") + tract * fractions["gm"]) * within
     fractions["gm"] *= 1.0 - tract
     md, fa, fibres = white_matter(mni, patient.side, scan.tract_fa_ratio)
