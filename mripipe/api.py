@@ -38,6 +38,7 @@ from mripipe.model.diffusion import PerilesionalRing, TractAsymmetry, TractMetri
 from mripipe.model.results import (
     LesionVolumes,
     NormalisationQuality,
+    RegionLoad,
     Side,
     Source,
     SubjectResult,
@@ -197,6 +198,8 @@ class SessionResult:
     """Resamples each of these onto the reference image: maps reference points to its points, LPS mm."""
     territories: tuple[TerritoryLoad, ...] = ()
     """The infarct's part in every arterial territory; empty where there is none."""
+    regions: tuple[RegionLoad, ...] = ()
+    """The same in regions of the installed atlases that the settings name."""
     diffusion: SessionDiffusion | None = None
     """None without a series, or where the settings leave diffusion out."""
     warnings: tuple[str, ...] = ()
@@ -271,6 +274,7 @@ def process_session(
         )
         aligned = align_visits((segmented,), settings=chosen.registration, folder=folder)
         normalised = normalise_visit(segmented, aligned, settings=chosen.registration, folder=folder)
+        files = tuple(atlas_files(name) for name in chosen.diffusion.atlases)
         diffusion = None
         if series is not None and not chosen.diffusion.skip:
             # Apart, for the maps' files have short names.
@@ -278,11 +282,10 @@ def process_session(
             apart.mkdir()
             whole = replace(series, scans=(*series.scans, *field_maps))
             fitted = fit_diffusion(whole, settings=chosen.diffusion, folder=apart)
-            files = tuple(atlas_files(name) for name in chosen.diffusion.atlases)
             diffusion = measure_tracts(fitted, normalised, atlases=files, folder=apart)
             if chosen.tracks:
                 diffusion = with_tracked(diffusion, track_visit(fitted, diffusion, normalised, folder=apart))
-        return _in_memory(measure_visit(normalised, folder=folder), diffusion)
+        return _in_memory(measure_visit(normalised, atlases=files, folder=folder), diffusion)
 
 
 def process_subject(
@@ -967,6 +970,7 @@ def _in_memory(visit: VisitResult, diffusion: DiffusionResult | None) -> Session
         coregistered={image.suffix: _image(image.image) for image in visit.coregistered},
         to_reference={image.suffix: _transform(image.to_reference) for image in visit.coregistered},
         territories=visit.territories,
+        regions=visit.regions,
         diffusion=None if diffusion is None else _diffusion_in_memory(diffusion),
         warnings=visit.warnings if diffusion is None else (*visit.warnings, *diffusion.warnings),
     )

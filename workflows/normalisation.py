@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from nipype import Node, Workflow
 
+from mripipe.atlases.atlas import atlas_files
 from mripipe.interfaces.step import step_node
 from mripipe.model.settings import RegistrationSettings
 from mripipe.model.study import Session
@@ -22,9 +25,15 @@ def add_normalisation(
     return node
 
 
-def add_measurement(workflow: Workflow, session: Session, normalised: Node) -> Node:
-    """Add one visit's measurements; return the node, whose result is the visit's."""
+def add_measurement(
+    workflow: Workflow, session: Session, normalised: Node, atlases: Sequence[str] = ()
+) -> Node:
+    """Add one visit's measurements; return the node, whose result is the visit's.
+
+    `atlases` names installed ones in whose regions the infarct is measured too.
+    """
     visit = (session.participant_id, session.session_id)
-    node = step_node(measure_visit, f"{session.session_id}_measure", visit=visit)
+    files = tuple(atlas_files(name) for name in atlases)
+    node = step_node(measure_visit, f"{session.session_id}_measure", visit=visit, atlases=files)
     workflow.connect(normalised, "result", node, "normalised")
     return node

@@ -32,7 +32,7 @@ def build_subject(subject: Subject, settings: Settings) -> Workflow:
         if len(segmented) > 1:
             final = add_lesion_in_time(workflow, session, segmented, source, aligned)
         normalised = add_normalisation(workflow, session, final, aligned, settings.registration)
-        add_measurement(workflow, session, normalised)
+        add_measurement(workflow, session, normalised, settings.diffusion.atlases)
         if session.scan("dwi") is not None and not settings.diffusion.skip:
             fitted = add_diffusion(workflow, session, settings.diffusion)
             measured = add_tracts(workflow, session, fitted, normalised, settings.diffusion.atlases)

@@ -72,7 +72,10 @@ def _add_run(commands: argparse._SubParsersAction, common: argparse.ArgumentPars
     run.add_argument("-w", "--work-dir", type=Path, metavar="DIR", help="intermediate files (OUT_DIR/work)")
     run.add_argument("--skip-dwi", action="store_true", help="leave diffusion out")
     run.add_argument(
-        "--atlas", nargs="+", metavar="NAME", help="installed atlases whose tracts are measured too"
+        "--atlas",
+        nargs="+",
+        metavar="NAME",
+        help="installed atlases whose regions are measured too",
     )
     run.add_argument("--segmenter", choices=get_args(Segmenter), help="how the infarct is found")
     run.add_argument("--level", choices=get_args(Level), help="how closely images are matched")

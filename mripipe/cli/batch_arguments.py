@@ -38,7 +38,10 @@ def _add_what(batch: argparse.ArgumentParser) -> None:
     batch.add_argument("-w", "--work-dir", type=Path, metavar="DIR", help="intermediate files (OUT_DIR/work)")
     batch.add_argument("--skip-dwi", action="store_true", help="leave diffusion out")
     batch.add_argument(
-        "--atlas", nargs="+", metavar="NAME", help="installed atlases whose tracts are measured too"
+        "--atlas",
+        nargs="+",
+        metavar="NAME",
+        help="installed atlases whose regions are measured too",
     )
     batch.add_argument("--segmenter", choices=get_args(Segmenter), help="how the infarct is found")
     batch.add_argument("--level", choices=get_args(Level), help="how closely images are matched")

@@ -100,6 +100,20 @@ class TerritoryLoad:
 
 
 @dataclass(frozen=True)
+class RegionLoad:
+    """How much of one region of an installed atlas is lesion."""
+
+    region: str
+    """``ATLAS:NAME``, without the side."""
+    side: str
+    """``left``, ``right``, or ``bilateral`` for one that has no side."""
+    lesion_ml: float | None = None
+    """Lesion inside the region, native grid; None without a lesion."""
+    lesioned_percent: float | None = None
+    """Percent of the region that is lesion, in MNI."""
+
+
+@dataclass(frozen=True)
 class VisitResult:
     """Everything made for one visit; a path is None where the file was not made."""
 
@@ -131,6 +145,8 @@ class VisitResult:
     quality: NormalisationQuality | None = None
     territories: tuple[TerritoryLoad, ...] = ()
     """Every territory on either side; empty where there is no lesion."""
+    regions: tuple[RegionLoad, ...] = ()
+    """The same for installed atlases that were asked for."""
     diffusion: DiffusionResult | None = None
     """None where diffusion was left out."""
     warnings: tuple[str, ...] = ()

@@ -65,7 +65,7 @@ class DiffusionSettings:
     tracking: bool = True
     """Follow the corticospinal tract in the person's own diffusion; not at the level ``fast``."""
     atlases: tuple[str, ...] = ()
-    """Installed atlases whose tracts are measured beside our own."""
+    """Installed atlases whose tracts are measured beside our own, and in whose regions the infarct is."""
 
     def __post_init__(self) -> None:
         for item in dataclasses.fields(self):

@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from mripipe.atlases.territories import TERRITORIES
 from mripipe.figures.growth import GrowthPoint, growth_plot, uses_days
-from mripipe.model.results import SubjectResult, TerritoryLoad, VisitResult
+from mripipe.model.results import RegionLoad, SubjectResult, TerritoryLoad, VisitResult
 from mripipe.reports.diffusion import profile_figures, ratio_figure, tract_lines
 from mripipe.reports.diffusion_pictures import motion_figure
 from mripipe.reports.gallery import Gallery
@@ -23,6 +23,9 @@ from mripipe.reports.html import csp_hash, package_text, page_environment
 from mripipe.reports.pictures import DEFORMABLE, mni_frames, native_galleries
 
 NOT_AVAILABLE = "n/a"
+REGION_PERCENT = 1.0
+"""Regions of installed atlases are shown from this share of them on, at any visit."""
+REGIONS_SHOWN = 24
 
 _STATUS_WORDS = {
     "ok": "ok",
@@ -98,6 +101,7 @@ def render_report(result: SubjectResult, *, settings: Mapping[str, str], version
             ratios=ratio_figure(result.visits),
             profiles=profile_figures(result.visits),
             territories=_territory_rows(result.visits),
+            regions=_region_rows(result.visits),
             measured=any(point.volume_ml is not None for point in points),
             growth=Markup(growth_plot(points)) if points else "",
             by_days=uses_days(points),
@@ -125,6 +129,17 @@ def _territory_rows(
         for short, name in (("MCA", "middle cerebral artery, all of it"), *TERRITORIES)
         for side in ("left", "right")
     ]
+
+
+def _region_rows(visits: Sequence[VisitResult]) -> list[tuple[str, str, list[RegionLoad | None]]]:
+    """Return name, side and each visit's load of those regions of installed atlases that are hit most."""
+    loads = [{(load.region, load.side): load for load in visit.regions} for visit in visits]
+    most: dict[tuple[str, str], float] = {}
+    for found in loads:
+        for key, load in found.items():
+            most[key] = max(most.get(key, 0.0), load.lesioned_percent or 0.0)
+    chosen = sorted((key for key in most if most[key] >= REGION_PERCENT), key=lambda key: (-most[key], key))
+    return [(*key, [found.get(key) for found in loads]) for key in chosen[:REGIONS_SHOWN]]
 
 
 def _in_mni(visit: VisitResult) -> bool:

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from mripipe.atlases.atlas import read_atlas
-from mripipe.atlases.sides import without_side
-from mripipe.atlases.tables import AtlasLabel
 from mripipe.atlases.template import load_template
 from mripipe.atlases.tracts import WHOLE
 from mripipe.core.grid import voxel_to_world, world_to_voxel
@@ -23,14 +18,11 @@ from mripipe.core.tract_measures import slice_weights
 from mripipe.model.atlas import AtlasFiles
 from mripipe.model.diffusion import TractAsymmetry, TractMetrics
 from mripipe.model.stages import NormalisedVisit
+from mripipe.steps.atlas_shares import AtlasShare, boxed_share, named_labels
 from mripipe.steps.diffusion_place import PlacedDiffusion
 from mripipe.steps.load import load_own_mask
 from mripipe.steps.tract_rows import SIDES, Measured, asymmetry_row, hemisphere_of, metric_row
 
-SEEN_AT = 0.5
-"""Share from which a voxel of the atlas counts for how much of a tract is in view; of its largest share."""
-PLACES = 1000
-"""Voxels looked at for that: each is carried through a deformation."""
 MM3_PER_ML = 1000.0
 
 
@@ -40,30 +32,6 @@ class InstalledTracts:
 
     metrics: tuple[TractMetrics, ...]
     asymmetry: tuple[TractAsymmetry, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class _Share:
-    """A tract in the box that holds it."""
-
-    values: NDArray[np.float32]
-    affine: NDArray[np.float64]
-    """Voxel index in the box to MNI mm."""
-
-    def at(self, mni_mm: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Return the share at points (N, 3), blended between voxels, 0 outside."""
-        index = world_to_voxel(mni_mm, self.affine)
-        out = np.zeros(len(index))
-        near = np.all((index > -1) & (index < self.values.shape), axis=1)
-        out[near] = ndimage.map_coordinates(self.values, index[near].T, order=1, mode="grid-constant")
-        return out
-
-    @property
-    def points(self) -> NDArray[np.float64]:
-        """Places of some voxels that are the tract's for the most part, shape (M, 3)."""
-        index = np.argwhere(self.values >= SEEN_AT * self.values.max())
-        index = index[:: max(1, len(index) // PLACES)]
-        return np.asarray(index @ self.affine[:3, :3].T + self.affine[:3, 3])
 
 
 def measure_installed(
@@ -98,8 +66,8 @@ def measure_installed(
     loads: dict[str, tuple[float, float]] = {}
     with_load = lesion_side in SIDES
     lesion = load_own_mask(normalised.mni_lesion_mask) if with_load else None
-    for (name, side), row in tract_labels(atlas.name, atlas.table).items():
-        tract = _boxed(atlas.share(row.index), atlas.affine)
+    for (name, side), row in named_labels(atlas.name, atlas.table).items():
+        tract = boxed_share(atlas.share(row.index), atlas.affine)
         own: Literal["left", "right"] | None = next((s for s in SIDES if s == side), None)
         metrics[name, side] = metric_row(
             name,
@@ -120,41 +88,7 @@ def measure_installed(
     return InstalledTracts(tuple(metrics.values()), tuple(rows))
 
 
-def tract_labels(atlas: str, table: Sequence[AtlasLabel]) -> dict[tuple[str, str], AtlasLabel]:
-    """Return the labels of an atlas by the tract's name in the tables, ``ATLAS:TRACT``, and side.
-
-    A name is the label's without its side, of letters and digits alone; where two labels of one side would
-    have the same, the label's number is added to both.
-
-    Examples
-    --------
-    >>> rows = [AtlasLabel(1, "Tapetum (L)", side="left"), AtlasLabel(2, "Tapetum (R)", side="right")]
-    >>> list(tract_labels("JHU", rows))
-    [('JHU:Tapetum', 'left'), ('JHU:Tapetum', 'right')]
-
-    """
-    names = {row.index: without_side(row.name) for row in table}
-    counts = Counter((names[row.index], row.side) for row in table)
-    twice = {name for (name, _), count in counts.items() if count > 1}
-    return {
-        (
-            f"{atlas}:{names[row.index]}" + (f"_{row.index}" if names[row.index] in twice else ""),
-            row.side,
-        ): row
-        for row in table
-    }
-
-
-def _boxed(share: NDArray[np.float32], affine: NDArray[np.float64]) -> _Share:
-    """Cut out the box that holds a tract."""
-    held = np.argwhere(share > 0)
-    low, high = held.min(axis=0), held.max(axis=0) + 1
-    moved = affine.copy()
-    moved[:3, 3] += affine[:3, :3] @ low
-    return _Share(share[tuple(slice(a, b) for a, b in zip(low, high, strict=True))], moved)
-
-
-def _look_up(tract: _Share, placed: PlacedDiffusion, values: dict[str, NDArray[np.float64]]) -> Measured:
+def _look_up(tract: AtlasShare, placed: PlacedDiffusion, values: dict[str, NDArray[np.float64]]) -> Measured:
     """Look a tract up at the brain's voxels."""
     share = tract.at(placed.mni_mm)
     inside = share > 0
@@ -165,7 +99,7 @@ def _look_up(tract: _Share, placed: PlacedDiffusion, values: dict[str, NDArray[n
     return Measured(at, np.ones(len(found)), mine, placed.lesion[inside], {WHOLE: _coverage(tract, placed)})
 
 
-def _coverage(tract: _Share, placed: PlacedDiffusion) -> float:
+def _coverage(tract: AtlasShare, placed: PlacedDiffusion) -> float:
     """Share of the tract that lies in the field of view and shows tissue."""
     index = np.round(placed.index_of(tract.points)).astype(int)
     seen = np.all((index >= 0) & (index < placed.grid.data.shape), axis=1)
@@ -173,7 +107,7 @@ def _coverage(tract: _Share, placed: PlacedDiffusion) -> float:
     return float(seen.mean())
 
 
-def _load(tract: _Share, lesion: NDArray[np.bool_]) -> tuple[float, float]:
+def _load(tract: AtlasShare, lesion: NDArray[np.bool_]) -> tuple[float, float]:
     """Return the raw and the weighted lesion load in mL on the template's grid, as for our own tracts."""
     affine = load_template().affine
     corners = np.array(list(product(*((-1, n) for n in tract.values.shape))))

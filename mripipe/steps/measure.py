@@ -18,21 +18,33 @@ from mripipe.core.itk import LPS
 from mripipe.core.tissue import fit_tissues
 from mripipe.core.ventricles import fluid_mask, ventricle_fluid, ventricle_room, ventricle_volumes_ml
 from mripipe.core.volumetry import count_components, lesion_side, lesion_volume_ml
-from mripipe.model.results import LesionVolumes, NormalisationQuality, TerritoryLoad, VisitResult
+from mripipe.model.atlas import AtlasFiles
+from mripipe.model.results import (
+    LesionVolumes,
+    NormalisationQuality,
+    RegionLoad,
+    TerritoryLoad,
+    VisitResult,
+)
 from mripipe.model.stages import NormalisedVisit
 from mripipe.steps.load import load_image, load_own_mask
+from mripipe.steps.region_loads import region_loads
 from mripipe.steps.transforms import resample
 
 LEAST_MCA_SHARE = 0.2
 """A lesion with less than a fifth of it in the territory of this artery is no infarct of it."""
 
 
-def measure_visit(normalised: NormalisedVisit, *, folder: Path) -> VisitResult:
+def measure_visit(
+    normalised: NormalisedVisit, *, atlases: tuple[AtlasFiles, ...] = (), folder: Path
+) -> VisitResult:
     """Measure a visit that has been carried to MNI.
 
     Parameters
     ----------
     normalised : NormalisedVisit
+    atlases : tuple of AtlasFiles
+        Installed atlases in whose regions the infarct is measured too.
     folder : Path
         Not written to: measuring makes no files.
 
@@ -43,7 +55,7 @@ def measure_visit(normalised: NormalisedVisit, *, folder: Path) -> VisitResult:
     """
     segmented, prepared = normalised.segmented, normalised.segmented.prepared
     session = prepared.session
-    volumes, territories = _volumes(normalised)
+    volumes, territories, regions = _volumes(normalised, atlases)
     elsewhere = _elsewhere(volumes)
     if volumes.status == "ok" and (normalised.low_quality or (elsewhere and segmented.source == "auto")):
         volumes = replace(volumes, status="low_quality")
@@ -73,6 +85,7 @@ def measure_visit(normalised: NormalisedVisit, *, folder: Path) -> VisitResult:
             folded_percent=normalised.folded_percent,
         ),
         territories=territories,
+        regions=regions,
         warnings=(*prepared.warnings, *segmented.warnings, *normalised.warnings, *elsewhere),
     )
 
@@ -88,7 +101,9 @@ def _elsewhere(volumes: LesionVolumes) -> tuple[str, ...]:
     )
 
 
-def _volumes(normalised: NormalisedVisit) -> tuple[LesionVolumes, tuple[TerritoryLoad, ...]]:
+def _volumes(
+    normalised: NormalisedVisit, atlases: tuple[AtlasFiles, ...]
+) -> tuple[LesionVolumes, tuple[TerritoryLoad, ...], tuple[RegionLoad, ...]]:
     """Measure infarct, brain and ventricles; what an absent infarct cannot have stays None."""
     segmented, prepared = normalised.segmented, normalised.segmented.prepared
     session = prepared.session
@@ -113,11 +128,12 @@ def _volumes(normalised: NormalisedVisit) -> tuple[LesionVolumes, tuple[Territor
         sequences="+".join(segmented.sequences) or prepared.reference_suffix,
     )
     if not mask.any():
-        return volumes, ()
+        return volumes, (), region_loads(atlases, np.zeros((0, 3)), 0.0, None)
     mni_mask = load_own_mask(normalised.mni_lesion_mask)
     lesion_ml = lesion_volume_ml(mask, image.affine)
     surface_cm2 = surface_area_mm2(mask, image.affine) / 100.0
-    inside_ml = _inside_ml(mask, image, from_mni)
+    places = _lesion_mni_mm(mask, image, from_mni)
+    inside_ml = _inside_ml(places, image.voxel_volume_ml)
     mca_ml = float(sum(inside_ml[label] for labels in MCA_LABELS.values() for label in labels))
     measured = replace(
         volumes,
@@ -138,7 +154,8 @@ def _volumes(normalised: NormalisedVisit) -> tuple[LesionVolumes, tuple[Territor
         repeat_sd_ml=repeat_deviation_ml(surface_cm2, voxel_sizes_mm(image.affine)),
         contralateral_ml=segmented.contralateral_ml,
     )
-    return measured, _territories(inside_ml, mni_mask)
+    regions = region_loads(atlases, places, image.voxel_volume_ml, mni_mask)
+    return measured, _territories(inside_ml, mni_mask), regions
 
 
 def _mni_x(image: Volume, from_mni: sitk.Transform) -> NDArray[np.float32]:
@@ -152,14 +169,19 @@ def _mni_x(image: Volume, from_mni: sitk.Transform) -> NDArray[np.float32]:
     return np.where(carried > 1.0, carried - shift, 0.0).astype(np.float32)
 
 
-def _inside_ml(mask: NDArray[np.bool_], image: Volume, from_mni: sitk.Transform) -> NDArray[np.float64]:
-    """Return the volume of a native lesion by territory label, each voxel looked up in MNI."""
-    atlas = load_territories()
+def _lesion_mni_mm(mask: NDArray[np.bool_], image: Volume, from_mni: sitk.Transform) -> NDArray[np.float64]:
+    """Return where in MNI the voxels of a native lesion lie, RAS mm (N, 3)."""
     points = np.argwhere(mask) @ image.affine[:3, :3].T + image.affine[:3, 3]
-    mni = np.array([from_mni.TransformPoint(p) for p in (points @ LPS[:3, :3]).tolist()]) @ LPS[:3, :3]
+    moved = [from_mni.TransformPoint(point) for point in (points @ LPS[:3, :3]).tolist()]
+    return np.asarray(np.array(moved) @ LPS[:3, :3], np.float64)
+
+
+def _inside_ml(mni: NDArray[np.float64], voxel_ml: float) -> NDArray[np.float64]:
+    """Return the volume of a native lesion by territory label."""
+    atlas = load_territories()
     index = np.round((mni - atlas.affine[:3, 3]) @ np.linalg.inv(atlas.affine[:3, :3]).T).astype(int)
     inside = np.all((index >= 0) & (index < atlas.labels.shape), axis=1)
-    return _counts(atlas.labels[tuple(index[inside].T)]) * image.voxel_volume_ml
+    return _counts(atlas.labels[tuple(index[inside].T)]) * voxel_ml
 
 
 def _counts(labels: NDArray[np.integer]) -> NDArray[np.float64]:

@@ -172,6 +172,8 @@ _MEASUREMENT_COLUMNS: Final[dict[str, dict[str, Any]]] = {
             "ventricle_volume": "volume of one lateral ventricle, native grid",
             "territory_lesion_volume": "volume of the lesion inside one side's territory, native grid",
             "territory_lesioned_percent": "share of one side's territory that is lesion, in MNI",
+            "region_lesion_volume": "volume of the lesion in a region of an installed atlas, native grid",
+            "region_lesioned_percent": "share of a region of an installed atlas that is lesion, in MNI",
             "normalisation_tissue_dice": "overlap of brain tissue with the template outside the lesion",
             "normalisation_ventricle_dice": "overlap of ventricles with the template's outside the lesion",
             "normalisation_correlation": "correlation with the template outside the lesion",
@@ -327,7 +329,12 @@ def write_measurements(out_dir: Path, visits: Iterable[VisitResult]) -> Path:
     seen = tuple(visits)
     lines = [line for visit in seen for line in _measurement_lines(visit)]
     region = _MEASUREMENT_COLUMNS["region"]
-    regions = {**region, "Levels": {**region["Levels"], **long_regions(seen)}}
+    installed = {
+        load.region: "{1}, region of the installed atlas {0}".format(*load.region.split(":", 1))
+        for visit in seen
+        for load in visit.regions
+    }
+    regions = {**region, "Levels": {**region["Levels"], **long_regions(seen), **installed}}
     return _write_table(OutputPaths(out_dir).measurements, {**_MEASUREMENT_COLUMNS, "region": regions}, lines)
 
 
@@ -341,7 +348,7 @@ def _measurement_lines(visit: VisitResult) -> list[list[str]]:
         value = getattr(row, name)
         cells = [measure, region, _side(row, relation), _cell(name, value), unit, _status(row, value)]
         lines.append([*start, *cells, qc, f"mripipe {__version__}"])
-    rest = [*_territory_cells(visit), *_quality_cells(visit)]
+    rest = [*_territory_cells(visit), *_region_cells(visit), *_quality_cells(visit)]
     if visit.diffusion is not None:
         rest += long_cells(visit.diffusion, _side(row, "lesion"))
     return lines + [[*start, *cells, qc, f"mripipe {__version__}"] for cells in rest]
@@ -360,6 +367,18 @@ def _territory_cells(visit: VisitResult) -> Iterator[list[str]]:
                 value = getattr(load, field, None)
                 status = _status(visit.volumes, value)
                 yield [measure, region, side, _cell(field, value), unit, status]
+
+
+def _region_cells(visit: VisitResult) -> Iterator[list[str]]:
+    """Give what each region of an installed atlas has of the lesion."""
+    for load in visit.regions:
+        for measure, field, unit in (
+            ("region_lesion_volume", "lesion_ml", "mL"),
+            ("region_lesioned_percent", "lesioned_percent", "%"),
+        ):
+            value = getattr(load, field)
+            status = _status(visit.volumes, value)
+            yield [measure, load.region, load.side, _cell(field, value), unit, status]
 
 
 def _quality_cells(visit: VisitResult) -> Iterator[list[str]]:

@@ -16,6 +16,7 @@ from mripipe.core.grid import voxel_to_world
 from mripipe.model.results import (
     LesionVolumes,
     NormalisationQuality,
+    RegionLoad,
     SubjectResult,
     TerritoryLoad,
     VisitResult,
@@ -96,6 +97,11 @@ def make_visit(folder: Path, session: str, grid: str, days: float | None) -> Vis
         mni_lesion_mask=save_ball(folder / "mnilesion.nii.gz", "MNI", (-34, -10, 20), 14),
         quality=NormalisationQuality(0.871, 0.212, 3.41, 0.937, 0.765, 0.0),
         territories=(TerritoryLoad("MCAi", "left", 12.34, 17.8), TerritoryLoad("PCA", "right", 0.0, 0.0)),
+        regions=(
+            RegionLoad("lobes:Temporal", "left", 2.5, 1.5),
+            RegionLoad("lobes:Frontal<b>_pole", "left", 4.25, 31.0),
+            RegionLoad("lobes:Occipital", "left", 0.1, 0.4),
+        ),
     )
 
 
@@ -234,6 +240,15 @@ def test_territories_are_shown_by_side_and_a_true_zero_stays_one(page, subject):
     assert "0.765 0.765 n/a" in cells
     none = replace(subject, visits=(subject.visits[2],))
     assert "arterial territory" not in Page(render_report(none, settings={}, versions={})).shown
+
+
+def test_regions_that_are_hit_are_shown_the_worst_first(page, subject):
+    cells = page.shown[page.shown.index("Infarct by region of the installed atlases") :]
+    first = "lobes: Frontal<b> pole left 4.25 31.0 % 4.25 31.0 % n/a"
+    assert f"{first} lobes: Temporal left 2.50 1.5 % 2.50 1.5 % n/a" in cells
+    assert "Occipital" not in cells
+    none = replace(subject, visits=(subject.visits[2],))
+    assert "installed atlases" not in Page(render_report(none, settings={}, versions={})).shown
 
 
 def test_failed_visit_has_its_section_and_reason(text):

@@ -14,8 +14,8 @@ from mripipe.errors import InputError
 from mripipe.interfaces.step import step_node
 from mripipe.model.results import LesionVolumes, VisitResult
 from mripipe.model.settings import DiffusionSettings
+from mripipe.steps.atlas_shares import named_labels
 from mripipe.steps.diffusion import fit_diffusion
-from mripipe.steps.installed_tracts import tract_labels
 from mripipe.steps.load import load_image, save_image
 from mripipe.steps.tract_tables import long_regions
 from mripipe.steps.tracts import measure_tracts
@@ -137,4 +137,4 @@ def test_an_atlas_that_was_changed_is_measured_again(tmp_path):
 
 def test_names_that_would_be_one_keep_their_labels_number():
     table = [AtlasLabel(4, "Fornix (cres) L", side="left"), AtlasLabel(9, "Fornix cres L", side="left")]
-    assert [name for name, _ in tract_labels("JHU", table)] == ["JHU:Fornix_cres_4", "JHU:Fornix_cres_9"]
+    assert [name for name, _ in named_labels("JHU", table)] == ["JHU:Fornix_cres_4", "JHU:Fornix_cres_9"]

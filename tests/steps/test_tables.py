@@ -11,6 +11,7 @@ from mripipe.errors import InputError, ProcessingError, RequestError
 from mripipe.model.results import (
     LesionVolumes,
     NormalisationQuality,
+    RegionLoad,
     SubjectResult,
     TerritoryLoad,
     VisitResult,
@@ -108,6 +109,7 @@ def subject(out, label="001", *, volumes=FULL, **changes):
         preproc=anat / f"{who}_ses-1_desc-preproc_T1w.nii.gz",
         quality=NormalisationQuality(0.9, 0.1, 1 / 7, 0.95, 0.87654, 0.0),
         territories=(TerritoryLoad("MCAs", "right", 60.1, 40.25), TerritoryLoad("ACA", "left", 0.0, 0.0)),
+        regions=(RegionLoad("lobes:Frontal", "right", 12.5, 6.25), RegionLoad("lobes:Middle", "bilateral")),
         warnings=("a <b>\t“quoted”", "second"),
     )
     failed = VisitResult(who, "ses-2", LesionVolumes(who, "ses-2", "failed"), error="x.nii.gz: truncated")
@@ -243,6 +245,8 @@ def test_the_long_table_holds_the_same_numbers(tmp_path):
         ("territory_lesioned_percent", "mca_superior_territory", "right"): ("40.25", "%"),
         ("territory_lesion_volume", "aca_territory", "left"): ("0.000", "mL"),
         ("territory_lesioned_percent", "aca_territory", "left"): ("0.00", "%"),
+        ("region_lesion_volume", "lobes:Frontal", "right"): ("12.500", "mL"),
+        ("region_lesioned_percent", "lobes:Frontal", "right"): ("6.25", "%"),
         ("normalisation_tissue_dice", "brain", "bilateral"): ("0.9000", "1"),
         ("normalisation_ventricle_dice", "lateral_ventricle", "bilateral"): ("0.8765", "1"),
         ("normalisation_correlation", "brain", "bilateral"): ("0.9500", "1"),
@@ -268,7 +272,7 @@ def test_the_long_table_holds_the_same_numbers(tmp_path):
         ("ventricle_volume", "lateral_ventricle", "left"): ("14.250", "mL"),
     }
     keys = [(r["measure"], r["region"], r["side"]) for r in rows if r["session_id"] == "ses-1"]
-    assert len(keys) == len(set(keys)) == 17 + 7 * 2 * 2 + 6
+    assert len(keys) == len(set(keys)) == 17 + 7 * 2 * 2 + 2 * 2 + 6
     assert {(r["days_from_onset"], r["days_from_infusion"]) for r in rows[:16]} == {("45", "-2.5")}
     assert {r["software"] for r in rows} == {f"mripipe {__version__}"}
     assert {r["qc"] for r in rows[:16]} == {"warning"}
@@ -327,3 +331,19 @@ def test_running_a_participant_again_replaces_its_rows(tmp_path):
         write_subject_results(tmp_path, subject(tmp_path, volumes=replace(FULL, lesion_ml=volume)))
         path = write_tables(tmp_path)[0]
     assert [r["lesion_ml"] for r in table(path)[1]] == ["20.000", "n/a"]
+
+
+def test_regions_of_installed_atlases_are_in_the_long_table(tmp_path):
+    write_subject_results(tmp_path, subject(tmp_path))
+    write_tables(tmp_path)
+    _, rows = table(tmp_path / "measurements.tsv")
+    found = [row for row in rows if row["region"].startswith("lobes:")]
+    names = ("measure", "region", "side", "value", "unit", "status")
+    assert [tuple(row[name] for name in names) for row in found] == [
+        ("region_lesion_volume", "lobes:Frontal", "right", "12.500", "mL", "ok"),
+        ("region_lesioned_percent", "lobes:Frontal", "right", "6.25", "%", "ok"),
+        ("region_lesion_volume", "lobes:Middle", "bilateral", "n/a", "mL", "missing_input"),
+        ("region_lesioned_percent", "lobes:Middle", "bilateral", "n/a", "%", "missing_input"),
+    ]
+    levels = json.loads((tmp_path / "measurements.json").read_text())["region"]["Levels"]
+    assert levels["lobes:Frontal"] == "Frontal, region of the installed atlas lobes"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -135,6 +136,16 @@ def test_tracking_follows_the_tracts_of_its_visit_unless_left_out():
         for s in (Settings(), left_out)
     )
     assert one.inputs.arguments == other.inputs.arguments
+
+
+def test_regions_of_named_atlases_are_measured_with_or_without_diffusion():
+    name = "arterial_territories"
+    for skip in (False, True):
+        settings = Settings(diffusion=DiffusionSettings(atlases=(name,), skip=skip))
+        workflow = build_subject(subject("ses-a"), settings)
+        (node,) = (n for n in workflow._graph.nodes() if n.interface.step == "measure_visit")
+        heard = json.loads(node.interface.bound)["values"]["atlases"]
+        assert [files["fields"]["name"] for files in heard] == [name]
 
 
 def test_diffusion_can_be_skipped():
