@@ -31,8 +31,10 @@ class PlacedDiffusion:
     """The b = 0 image."""
     brain: NDArray[np.bool_]
     """Brain by the reference image's mask, inside the series' own (X, Y, Z)."""
+    infarct: NDArray[np.float64]
+    """Share of each of the brain's voxels that is infarct, shape (N,)."""
     lesion: NDArray[np.float64]
-    """Share of each of the brain's voxels that is lesion, shape (N,)."""
+    """The same, older infarcts of the other side counted too."""
     mni_mm: NDArray[np.float64]
     """Place of the brain's voxels in MNI, shape (N, 3)."""
     from_template: sitk.Transform
@@ -62,8 +64,11 @@ def place_by(diffusion: DiffusionVisit, normalised: NormalisedVisit, to_referenc
     head, lesion = load_own_mask(prepared.brain_mask), load_own_mask(normalised.segmented.final_mask)
     way = sitk.ReadTransform(str(to_reference))
     there = way.GetInverse()
-    inside, share = (
-        resample(Volume(part.astype(np.float32), reference.affine), b0, there) for part in (head, lesion)
+    older = normalised.segmented.contralateral_mask
+    both = lesion | load_own_mask(older) if older else lesion
+    inside, infarct, share = (
+        resample(Volume(part.astype(np.float32), reference.affine), b0, there)
+        for part in (head, lesion, both)
     )
     brain = (inside >= 0.5) & load_own_mask(diffusion.mask)
     to_mni = sitk.CompositeTransform([sitk.ReadTransform(str(normalised.from_mni)), there])
@@ -71,6 +76,7 @@ def place_by(diffusion: DiffusionVisit, normalised: NormalisedVisit, to_referenc
     return PlacedDiffusion(
         grid=b0,
         brain=brain,
+        infarct=infarct[brain].astype(np.float64),
         lesion=share[brain].astype(np.float64),
         mni_mm=map_points(to_mni, voxel_to_world(points, b0.affine)),
         from_template=sitk.CompositeTransform([way, sitk.ReadTransform(str(normalised.to_mni))]),

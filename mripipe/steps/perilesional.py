@@ -40,7 +40,7 @@ def measure_rings(
     world = voxel_to_world(np.argwhere(placed.brain), placed.grid.affine)
     voxel_mm = float(np.cbrt(abs(np.linalg.det(placed.grid.affine[:3, :3]))))
     pairs = mirror_pairs(
-        world, placed.mni_mm, placed.lesion >= 0.5, tissue, voxel_mm=voxel_mm, reach_mm=RINGS_MM[-1][1]
+        world, placed.mni_mm, placed.infarct >= 0.5, tissue, voxel_mm=voxel_mm, reach_mm=RINGS_MM[-1][1]
     )
     own: Literal["left", "right"] = "left" if side == "left" else "right"
     rings = []

@@ -167,8 +167,8 @@ def segments_of(course: Course) -> tuple[str, ...]:
 
 
 def _lesion_side(placed: PlacedDiffusion) -> str:
-    """Side of the lesion on the diffusion grid: ``left``, ``right``, ``bilateral`` or ``none``."""
-    return lesion_side(placed.lesion >= 0.5, placed.mni_mm[:, 0])
+    """Side of the infarct on the diffusion grid: ``left``, ``right``, ``bilateral`` or ``none``."""
+    return lesion_side(placed.infarct >= 0.5, placed.mni_mm[:, 0])
 
 
 def _measure(

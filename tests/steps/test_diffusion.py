@@ -50,7 +50,7 @@ def series(gradients, ratio=True):
 
 def write(folder, codes="RAS", n=20, data=None, **changes):
     """Write a series with its companions in some storage; return its session."""
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     gradients = even_gradients(n)
     whole = series(gradients) if data is None else data
     stored, affine = reorient(whole, RAS, codes=codes)
@@ -64,7 +64,7 @@ def write(folder, codes="RAS", n=20, data=None, **changes):
     return Session("sub-1", "ses-a", (Scan(path, "dwi", None, bval, bvec),))
 
 
-def normalised(folder, lesion=None):
+def normalised(folder, lesion=None, older=None):
     """Write a visit whose native space is MNI itself."""
     points, brain, _ = anatomy()
     picture = np.where(brain, 100.0 + points[:, 2], 0.0).reshape(SHAPE)
@@ -79,6 +79,9 @@ def normalised(folder, lesion=None):
     segmented = object.__new__(SegmentedVisit)
     object.__setattr__(segmented, "prepared", prepared)
     object.__setattr__(segmented, "final_mask", drawn)
+    if older is not None:
+        path = save_image(folder / "older.nii.gz", older, RAS, dtype=np.uint8)
+        object.__setattr__(segmented, "contralateral_mask", path)
     visit = object.__new__(NormalisedVisit)
     for name, value in (("segmented", segmented), ("to_mni", still), ("from_mni", still)):
         object.__setattr__(visit, name, value)
@@ -102,11 +105,11 @@ def box(low, high):
     return np.all((points > low) & (points < high), axis=1).reshape(SHAPE)
 
 
-def measured(tmp_path, codes="RAS", lesion=None, **options):
+def measured(tmp_path, codes="RAS", lesion=None, older=None, **options):
     folder = tmp_path / codes
     session = write(folder, codes, **options)
     fitted = fit_diffusion(session, settings=PLAIN, folder=folder)
-    return measure_tracts(fitted, normalised(folder, lesion), folder=folder)
+    return measure_tracts(fitted, normalised(folder, lesion, older), folder=folder)
 
 
 def test_what_distortion_and_eddy_currents_did_is_handed_on(tmp_path):
@@ -159,6 +162,24 @@ def test_units_and_the_lesion_left_out(tmp_path):
     assert left.md_with_lesion > left.md + 0.02
     assert left.fa_with_lesion < left.fa
     assert 0.02 < left.lesion_fraction < 0.5
+
+
+def test_an_older_infarct_of_the_other_side_is_left_out_and_changes_no_side(tmp_path):
+    data = series(even_gradients(20))
+    older = box((22, -40, 14), (40, 15, 34))
+    data[older] = 900 * np.exp(-even_gradients(20).b_values * 3e-3)
+    blind = measured(tmp_path / "blind", lesion=SMALL, data=data)
+    result = measured(tmp_path / "told", lesion=SMALL, older=older, data=data)
+    untouched = row(measured(tmp_path / "untouched", lesion=SMALL), side="right")
+    right = row(result, side="right")
+    assert row(blind, side="right").fa < untouched.fa - 0.02
+    assert right.fa == pytest.approx(untouched.fa, abs=0.005)
+    assert (right.hemisphere, right.status) == ("contralesional", "ok")
+    assert right.lesion_fraction > 0.05
+    assert row(result).fa == row(blind).fa
+    # What lies around the infarct is told from the infarct alone.
+    assert {(ring.status, ring.side) for ring in result.rings} == {("ok", "left")}
+    assert all(ring.mirror_md == pytest.approx(0.8, abs=0.03) for ring in result.rings)
 
 
 def test_a_tract_inside_the_lesion_has_no_value(tmp_path):
