@@ -24,6 +24,7 @@ from mripipe.core.lesion_select import select_infarct
 from mripipe.core.residual_bias import without_shading
 from mripipe.core.smoothing import smoother_within
 from mripipe.core.tissue import log_density, posterior
+from mripipe.core.widened_ventricle import widened_ventricle
 
 Floats = NDArray[np.floating]
 
@@ -62,6 +63,7 @@ def lesion_log_odds(
     brain: NDArray[np.bool_],
     priors: Floats,
     territory: NDArray[np.bool_],
+    ventricles: NDArray[np.bool_],
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return what each voxel says by itself: the log odds of infarct, and whether it would be cavity.
 
@@ -77,6 +79,8 @@ def lesion_log_odds(
         From `tissue_priors`.
     territory : array of bool (X, Y, Z)
         MCA territory of both sides.
+    ventricles : array of bool (X, Y, Z)
+        The template's lateral ventricles.
 
     Returns
     -------
@@ -93,12 +97,15 @@ def lesion_log_odds(
         [level(i, k, brain, priors, left_out=suspect) for i, k in zip(images, kinds, strict=True)]
     )
     log_odds, cavity = _log_odds(levelled, kinds, brain, priors, territory)
+    infarct = select_infarct(lesion_probability(log_odds, brain), territory, brain)
+    solid = cavity < 0.5
+    widened = widened_ventricle(infarct, ~solid, ventricles)
+    log_odds[widened] = -LARGEST_EVIDENCE
     # A diffusion voxel is too large to tell where a border runs.
     sharp = [c for c, kind in enumerate(kinds) if kind != "ADC"]
     if not {kinds[c] for c in sharp} & GLIOSIS_IS_BRIGHTEST:
         return log_odds, cavity
-    infarct = select_infarct(lesion_probability(log_odds, brain), territory, brain)
-    edge, held = edge_log_odds(levelled[sharp], infarct, brain, cavity < 0.5)
+    edge, held = edge_log_odds(levelled[sharp], infarct & ~widened, brain, solid)
     log_odds[held] = np.clip(edge[held], -LARGEST_EVIDENCE, LARGEST_EVIDENCE)
     return log_odds, cavity
 

@@ -22,6 +22,7 @@ from mripipe.core.lesion_acute import acute_log_odds
 from mripipe.core.lesion_field import ACUTE_MM, lesion_probability
 from mripipe.core.lesion_select import select_acute, select_contralateral, select_infarct
 from mripipe.core.roughspace import pull_to_template, push_to_native
+from mripipe.core.ventricles import template_ventricles
 from mripipe.core.volumetry import lesion_side, lesion_volume_ml
 from mripipe.errors import InputError
 from mripipe.model.settings import LesionSettings
@@ -218,6 +219,7 @@ class _Symmetric:
     """Where an infarct is looked for."""
     priors: NDArray[np.floating]
     territory: NDArray[np.bool_]
+    ventricles: NDArray[np.bool_]
     affine: NDArray[np.float64]
 
 
@@ -241,7 +243,8 @@ def _on_symmetric_grid(prepared: PreparedVisit, reference: Volume, suffixes: tup
             if np.isfinite(image[region]).mean() >= LEAST_SEEN:
                 images[beside.suffix] = image
     priors = tissue_priors(template.gm[box], template.wm[box], template.csf[box])
-    return _Symmetric(images, region, priors, _territory()[box], affine)
+    ventricles = template_ventricles(template.csf, template.affine)[box]
+    return _Symmetric(images, region, priors, _territory()[box], ventricles, affine)
 
 
 def _by_asymmetry(prepared: PreparedVisit, reference: Volume, folder: Path) -> FoundInfarct:
@@ -249,7 +252,12 @@ def _by_asymmetry(prepared: PreparedVisit, reference: Volume, folder: Path) -> F
     grid = _on_symmetric_grid(prepared, reference, (*BESIDE, "ADC"))
     kinds = tuple(grid.images)
     odds, cavity = lesion_log_odds(
-        np.stack(list(grid.images.values())), kinds, grid.region, grid.priors, grid.territory
+        np.stack(list(grid.images.values())),
+        kinds,
+        grid.region,
+        grid.priors,
+        grid.territory,
+        grid.ventricles,
     )
     return _found(odds, cavity, kinds, grid, prepared, reference, folder)
 

@@ -43,7 +43,7 @@ def images(*kinds: str, lesion: np.ndarray, seed: int = 0) -> np.ndarray:
 
 def probability(pictures: np.ndarray, *kinds: str) -> np.ndarray:
     priors = tissue_priors(*(m.astype(np.float32) for m in (GREY, WHITE, FLUID)))
-    odds, _ = lesion_log_odds(pictures, kinds, BRAIN, priors, np.ones(SHAPE, bool))
+    odds, _ = lesion_log_odds(pictures, kinds, BRAIN, priors, np.ones(SHAPE, bool), VENTRICLES)
     return lesion_probability(odds, BRAIN)
 
 
@@ -92,9 +92,27 @@ def test_cavity_is_told_from_gliosis():
     pictures[0][hole] -= 10.0
     pictures[1][hole] -= 145.0
     priors = tissue_priors(*(m.astype(np.float32) for m in (GREY, WHITE, FLUID)))
-    _, cavity = lesion_log_odds(pictures, ("T1w", "FLAIR"), BRAIN, priors, np.ones(SHAPE, bool))
+    _, cavity = lesion_log_odds(pictures, ("T1w", "FLAIR"), BRAIN, priors, np.ones(SHAPE, bool), VENTRICLES)
     assert np.mean(cavity[hole] > 0.5) > 0.9
     assert np.mean(cavity[ball(1) & ~hole] > 0.5) < 0.1
+
+
+@pytest.mark.parametrize("kinds", [("T2w",), ("T1w", "FLAIR")])
+def test_a_ventricle_drawn_wide_by_the_infarct_is_none_of_it(kinds):
+    wide = np.linalg.norm((POINTS - (7.5, 0.0, 0.0)) / (6.0, 9.0, 5.0), axis=-1) < 1
+    infarct = WHITE & ~wide & (np.linalg.norm(POINTS - (16.0, 3.0, 2.0), axis=-1) < 11.0)
+    pictures = images(*kinds, lesion=infarct)
+    for picture, kind in zip(pictures, kinds, strict=True):
+        tissue = WHITE & wide
+        picture[tissue] += LEVELS[kind][2] - LEVELS[kind][1]
+    priors = tissue_priors(*(m.astype(np.float32) for m in (GREY, WHITE, FLUID)))
+    drawn = wide & ~VENTRICLES
+    shares = []
+    for expected in (VENTRICLES, np.zeros(SHAPE, bool)):
+        odds, _ = lesion_log_odds(pictures, kinds, BRAIN, priors, np.ones(SHAPE, bool), expected)
+        shares.append(np.mean(lesion_probability(odds, BRAIN)[drawn] > 0.5))
+    assert shares[0] < 0.15
+    assert shares[1] > 0.4
 
 
 def test_each_part_of_the_brain_is_judged_by_what_shows_it():
@@ -119,7 +137,9 @@ def test_what_is_cavity_is_not_told_by_diffusion():
     pictures[0][hole] -= 10.0
     pictures[1][hole] -= 145.0
     priors = tissue_priors(*(m.astype(np.float32) for m in (GREY, WHITE, FLUID)))
-    _, cavity = lesion_log_odds(pictures, ("T1w", "FLAIR", "ADC"), BRAIN, priors, np.ones(SHAPE, bool))
+    _, cavity = lesion_log_odds(
+        pictures, ("T1w", "FLAIR", "ADC"), BRAIN, priors, np.ones(SHAPE, bool), VENTRICLES
+    )
     assert np.mean(cavity[hole] > 0.5) > 0.9
     assert np.mean(cavity[ball(1) & ~hole] > 0.5) < 0.1
 
