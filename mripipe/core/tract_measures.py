@@ -12,8 +12,6 @@ Floats = NDArray[np.floating]
 PROFILE_NODES = 100
 PROFILE_SIGMA_NODES = 1.5
 """A node is narrower than a voxel: its neighbours share in its mean."""
-BINS = 20
-"""Pieces along a tract within which both sides are weighted alike."""
 
 
 @dataclass(frozen=True)
@@ -51,37 +49,6 @@ def asymmetry(ipsi: float, contra: float) -> tuple[float, float]:
 
     """
     return ipsi / contra, (contra - ipsi) / (contra + ipsi)
-
-
-def matched_means(
-    ipsi: tuple[Floats, Floats, Floats], contra: tuple[Floats, Floats, Floats]
-) -> tuple[float, float] | None:
-    """Return both sides' means over those pieces of the tract that both have, weighted alike.
-
-    Without this a lesion that takes a piece of low FA would raise the mean of what is left.
-
-    Parameters
-    ----------
-    ipsi, contra : tuple of arrays (N,)
-        Values, weights (the lesion's 0) and positions along the tract, 0 to 1.
-
-    Returns
-    -------
-    tuple of float, or None where the sides share no piece.
-
-    """
-    sums = []
-    for values, weights, positions in (ipsi, contra):
-        usable = np.isfinite(values) & (weights > 0)
-        bins = np.minimum((positions[usable] * BINS).astype(int), BINS - 1)
-        total = np.bincount(bins, weights[usable], BINS)
-        mean = np.bincount(bins, weights[usable] * values[usable], BINS) / np.where(total > 0, total, 1.0)
-        sums.append((total, mean))
-    (mine, a), (other, b) = sums
-    shared = np.where((mine > 0) & (other > 0), np.minimum(mine, other), 0.0)
-    if shared.sum() <= 0:
-        return None
-    return float((a * shared).sum() / shared.sum()), float((b * shared).sum() / shared.sum())
 
 
 def profile(

@@ -100,8 +100,6 @@ class TractAsymmetry:
     fa_asymmetry: float | None = None
     """(contra - ipsi) / (contra + ipsi)."""
     rmd: float | None = None
-    rfa_matched: float | None = None
-    """As rfa, the other side weighted along the tract as what the lesion has left of this one."""
     lesion_load_ml: float | None = None
     lesion_load_weighted_ml: float | None = None
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
+from scipy.spatial import KDTree
 
 from mripipe.core.coregistration import register_sequence
 from mripipe.core.grid import Volume, voxel_to_world, world_to_voxel
@@ -22,6 +23,9 @@ Floats = NDArray[np.floating]
 LESION_SHARE = 0.1
 """A voxel of which this much is lesion is left out: what fills a cavity rules the tensor of the voxel."""
 
+MIRROR_MM = 4.0
+"""From a voxel's mirrored place to the voxel that stands for it, at most."""
+
 
 @dataclass(frozen=True, eq=False)
 class PlacedDiffusion:
@@ -35,6 +39,8 @@ class PlacedDiffusion:
     """Share of each of the brain's voxels that is infarct, shape (N,)."""
     lesion: NDArray[np.float64]
     """The same, older infarcts of the other side counted too."""
+    mirrored_lesion: NDArray[np.float64]
+    """`lesion` at the mirrored place in MNI."""
     mni_mm: NDArray[np.float64]
     """Place of the brain's voxels in MNI, shape (N, 3)."""
     from_template: sitk.Transform
@@ -72,16 +78,24 @@ def place_by(diffusion: DiffusionVisit, normalised: NormalisedVisit, to_referenc
     )
     brain = (inside >= 0.5) & load_own_mask(diffusion.mask)
     to_mni = sitk.CompositeTransform([sitk.ReadTransform(str(normalised.from_mni)), there])
-    points = np.argwhere(brain)
+    mni_mm = map_points(to_mni, voxel_to_world(np.argwhere(brain), b0.affine))
+    own = share[brain].astype(np.float64)
     return PlacedDiffusion(
         grid=b0,
         brain=brain,
         infarct=infarct[brain].astype(np.float64),
-        lesion=share[brain].astype(np.float64),
-        mni_mm=map_points(to_mni, voxel_to_world(points, b0.affine)),
+        lesion=own,
+        mirrored_lesion=_at_mirrored(own, mni_mm),
+        mni_mm=mni_mm,
         from_template=sitk.CompositeTransform([way, sitk.ReadTransform(str(normalised.to_mni))]),
         to_reference=to_reference,
     )
+
+
+def _at_mirrored(values: NDArray[np.float64], mni_mm: Floats) -> NDArray[np.float64]:
+    """Return voxels' values at their mirrored places: of the nearest voxel there, 0 where there is none."""
+    apart, nearest = KDTree(mni_mm).query(mni_mm * np.array([-1.0, 1.0, 1.0]), distance_upper_bound=MIRROR_MM)
+    return np.where(np.isfinite(apart), np.append(values, 0.0)[nearest], 0.0)
 
 
 def map_points(transform: sitk.Transform, points_mm: Floats) -> NDArray[np.float64]:

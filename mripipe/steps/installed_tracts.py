@@ -96,7 +96,8 @@ def _look_up(tract: AtlasShare, placed: PlacedDiffusion, values: dict[str, NDArr
     still = np.zeros(len(found), np.float32)
     at = TractAt(found, found, still, still.astype(np.int8), np.zeros((len(found), 3), np.float32))
     mine = {name: array[inside] for name, array in values.items()}
-    return Measured(at, np.ones(len(found)), mine, placed.lesion[inside], {WHOLE: _coverage(tract, placed)})
+    lesion, mirrored = placed.lesion[inside], placed.mirrored_lesion[inside]
+    return Measured(at, np.ones(len(found)), mine, lesion, mirrored, {WHOLE: _coverage(tract, placed)})
 
 
 def _coverage(tract: AtlasShare, placed: PlacedDiffusion) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mripipe.core.tract_course import TractAt
-from mripipe.core.tract_measures import asymmetry, matched_means, weighted_mean
+from mripipe.core.tract_measures import asymmetry, weighted_mean
 from mripipe.model.diffusion import Hemisphere, TractAsymmetry, TractMetrics, TractStatus
 from mripipe.steps.diffusion_place import LESION_SHARE
 
@@ -34,6 +33,8 @@ class Measured:
     """How much diffusion runs along the tract, `mripipe.core.tract_coherence`."""
     values: dict[str, NDArray[np.float64]]
     lesion: NDArray[np.float64]
+    mirrored_lesion: NDArray[np.float64]
+    """Share of lesion in each voxel, and at the mirrored place."""
     coverage: dict[str, float]
     """Of each segment."""
 
@@ -46,6 +47,17 @@ class Measured:
         """Weight of each voxel in a mean, 0 outside the segment and, unless asked for, in the lesion."""
         weights = np.where(self.share(segment) > 0, self.at.core * self.coherence, 0.0)
         return weights if with_lesion else np.where(self.lesion < LESION_SHARE, weights, 0.0)
+
+    def compared(self, segment: int | None) -> NDArray[np.float64]:
+        """Weight of each voxel in a mean that is held against the other side's.
+
+        What the lesion takes from one side is left out on the other too: without that a lesion that takes
+        the densest piece of a tract lowers the mean of what is left, and a ratio tells of the lesion's place.
+        Where that leaves next to nothing, the other side has no mean to be held against.
+        """
+        kept = self.weights(segment)
+        shared = np.where(self.mirrored_lesion < LESION_SHARE, kept, 0.0)
+        return shared if shared.sum() >= LEAST_LEFT * self.weights(segment, with_lesion=True).sum() else kept
 
 
 def hemisphere_of(side: str, lesion: str) -> Hemisphere | None:
@@ -66,7 +78,8 @@ def metric_row(
     usable: bool,
 ) -> TractMetrics:
     """Measure one tract or segment; a value that cannot be measured stays None, with the reason."""
-    everything, kept = found.weights(number, with_lesion=True), found.weights(number)
+    everything = found.weights(number, with_lesion=True)
+    kept = found.weights(number) if side is None else found.compared(number)
     all_of_it = found.share(number)
     healthy = np.where(found.lesion < LESION_SHARE, all_of_it, 0.0)
     total = float(all_of_it.sum())
@@ -125,9 +138,6 @@ def asymmetry_row(
     right: TractMetrics,
     lesion: str,
     load: tuple[float, float] | None,
-    *,
-    found: Mapping[Literal["left", "right"], Measured] | None = None,
-    number: int | None = None,
 ) -> TractAsymmetry:
     """Compare the sides of a tract or of one of its segments.
 
@@ -139,10 +149,6 @@ def asymmetry_row(
         Its side.
     load : tuple of float, optional
         Raw and weighted lesion load in mL.
-    found : mapping, optional
-        Both sides of a tract that has a course, for the matched comparison.
-    number : int, optional
-        Of the segment; the whole tract where not given.
 
     """
     raw, weighted = (None, None) if load is None else load
@@ -153,11 +159,6 @@ def asymmetry_row(
             left.tract, left.segment, status, lesion_load_ml=raw, lesion_load_weighted_ml=weighted
         )
     rfa, fa_asymmetry = asymmetry(ipsi.fa, contra.fa)
-    pair = None
-    if found is not None:
-        near, far = found["left"], found["right"]
-        sides = (near, far) if lesion == "left" else (far, near)
-        pair = matched_means(*((m.values["fa"], m.weights(number), m.at.position) for m in sides))
     return TractAsymmetry(
         left.tract,
         left.segment,
@@ -165,7 +166,6 @@ def asymmetry_row(
         rfa=rfa,
         fa_asymmetry=fa_asymmetry,
         rmd=ipsi.md / contra.md,
-        rfa_matched=None if pair is None else pair[0] / pair[1],
         lesion_load_ml=raw,
         lesion_load_weighted_ml=weighted,
     )

@@ -50,8 +50,8 @@ METRIC_COLUMNS: Final[dict[str, dict[str, Any]]] = {
     },
     "side": {"Description": "Side of the person's brain; n/a for a tract that crosses the midline"},
     "fa": {
-        "Description": "Fractional anisotropy, mean weighted by tract probability, lesion left out; of a "
-        "tract that was followed, by the share of its streamlines that pass a voxel"
+        "Description": "Fractional anisotropy, mean weighted by tract probability, lesion and its mirrored "
+        "place left out; of a tract that was followed, by the share of its streamlines that pass a voxel"
     },
     "md": {"Description": "Mean diffusivity, weighted so", "Units": "10^-3 mm^2/s"},
     "ad": {"Description": "Axial diffusivity, weighted so", "Units": "10^-3 mm^2/s"},
@@ -81,9 +81,6 @@ ASYMMETRY_COLUMNS: Final[dict[str, dict[str, Any]]] = {
     "lesion_load_weighted_ml": {
         "Description": "The same, each axial slice times the tract's largest section over its section there",
         "Units": "mL",
-    },
-    "rfa_matched": {
-        "Description": "As rfa, the other side weighted along the tract as what is left of this one"
     },
     "status": _STATUS,
 }

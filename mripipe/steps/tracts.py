@@ -96,9 +96,7 @@ def measure_tracts(
         found = _measure(course, "both", values, placed, axes)
         metrics += _rows(course, found, None, None, usable=usable)
     loads = _lesion_loads(normalised, side)
-    asymmetries = [
-        row for course in atlas.paired for row in _asymmetries(course, metrics, measured, side, loads)
-    ]
+    asymmetries = [row for course in atlas.paired for row in _asymmetries(course, metrics, side, loads)]
     for files in atlases:
         more = measure_installed(files, placed, values, normalised, lesion_side=side, usable=usable)
         metrics += list(more.metrics)
@@ -191,7 +189,8 @@ def _measure(
         other = along_tract(axes.directions, mirrored.tangent, values["fa"])
     coherence = both_sides(axes.tree, placed.mni_mm[inside], own, other)
     mine = {name: array[inside] for name, array in values.items()}
-    return Measured(at, coherence, mine, placed.lesion[inside], _coverage(course, side, placed))
+    lesion, mirrored = placed.lesion[inside], placed.mirrored_lesion[inside]
+    return Measured(at, coherence, mine, lesion, mirrored, _coverage(course, side, placed))
 
 
 def _axes(diffusion: DiffusionVisit, placed: PlacedDiffusion) -> _Axes:
@@ -249,7 +248,6 @@ def _rows(
 def _asymmetries(
     course: Course,
     metrics: list[TractMetrics],
-    measured: dict[tuple[str, Literal["left", "right"]], Measured],
     side: str,
     loads: dict[tuple[str, str], tuple[float, float]],
 ) -> list[TractAsymmetry]:
@@ -259,9 +257,7 @@ def _asymmetries(
     for segment in segments_of(course):
         load = loads.get((course.name, segment))
         left, right = (by_place[course.name, segment, s] for s in SIDES)
-        number = None if segment == WHOLE else course.segments.index(segment)
-        found = {s: measured[course.name, s] for s in SIDES}
-        rows.append(asymmetry_row(left, right, side, load, found=found, number=number))
+        rows.append(asymmetry_row(left, right, side, load))
     return rows
 
 

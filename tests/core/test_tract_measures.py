@@ -5,7 +5,6 @@ from scipy.spatial import KDTree
 from mripipe.core.tract_coherence import FLOOR, along_tract, both_sides, rotation_between
 from mripipe.core.tract_measures import (
     asymmetry,
-    matched_means,
     profile,
     slice_weights,
     weighted_mean,
@@ -19,23 +18,6 @@ def test_a_mean_of_nothing_is_none():
 
 def test_both_ratios():
     assert asymmetry(0.4, 0.5) == (pytest.approx(0.8), pytest.approx(1 / 9))
-
-
-def test_matched_means_forget_the_piece_that_the_lesion_took():
-    # FA rises along the tract and is the same on both sides; the lesion takes the lower half.
-    position = np.linspace(0.0, 1.0, 200)
-    fa = 0.3 + 0.4 * position
-    kept = (position > 0.5).astype(float)
-    plain = weighted_mean(fa, kept).value / weighted_mean(fa, np.ones(200)).value
-    first, second = matched_means((fa, kept, position), (fa, np.ones(200), position))
-    assert plain > 1.15
-    assert first / second == pytest.approx(1.0, abs=0.01)
-
-
-def test_no_shared_piece_gives_nothing():
-    low, high = np.array([0.1]), np.array([0.9])
-    one = np.ones(1)
-    assert matched_means((one, one, low), (one, one, high)) is None
 
 
 def test_a_profile_follows_the_values_and_leaves_gaps():
