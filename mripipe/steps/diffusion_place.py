@@ -23,6 +23,8 @@ Floats = NDArray[np.floating]
 LESION_SHARE = 0.1
 """A voxel of which this much is lesion is left out: what fills a cavity rules the tensor of the voxel."""
 
+PART_MM = 1.0
+"""A voxel is cut into parts about as large to tell how much of it is lesion."""
 MIRROR_MM = 4.0
 """From a voxel's mirrored place to the voxel that stands for it, at most."""
 
@@ -71,25 +73,36 @@ def place_by(diffusion: DiffusionVisit, normalised: NormalisedVisit, to_referenc
     way = sitk.ReadTransform(str(to_reference))
     there = way.GetInverse()
     older = normalised.segmented.contralateral_mask
-    both = lesion | load_own_mask(older) if older else lesion
-    inside, infarct, share = (
-        resample(Volume(part.astype(np.float32), reference.affine), b0, there)
-        for part in (head, lesion, both)
-    )
+    inside, infarct = (_shares(part, reference.affine, b0, there) for part in (head, lesion))
+    share = _shares(lesion | load_own_mask(older), reference.affine, b0, there) if older else infarct
     brain = (inside >= 0.5) & load_own_mask(diffusion.mask)
     to_mni = sitk.CompositeTransform([sitk.ReadTransform(str(normalised.from_mni)), there])
     mni_mm = map_points(to_mni, voxel_to_world(np.argwhere(brain), b0.affine))
-    own = share[brain].astype(np.float64)
+    own = share[brain]
     return PlacedDiffusion(
         grid=b0,
         brain=brain,
-        infarct=infarct[brain].astype(np.float64),
+        infarct=infarct[brain],
         lesion=own,
         mirrored_lesion=_at_mirrored(own, mni_mm),
         mni_mm=mni_mm,
         from_template=sitk.CompositeTransform([way, sitk.ReadTransform(str(normalised.to_mni))]),
         to_reference=to_reference,
     )
+
+
+def _shares(
+    mask: NDArray[np.bool_], affine: NDArray[np.float64], onto: Volume, there: sitk.Transform
+) -> NDArray[np.float64]:
+    """Return how much of each of another grid's voxels lies in a mask, by parts of a voxel."""
+    parts = np.ceil(onto.voxel_sizes_mm / PART_MM).astype(int)
+    fine = onto.affine.copy()
+    fine[:3, :3] /= parts
+    fine[:3, 3] += onto.affine[:3, :3] @ (0.5 / parts - 0.5)
+    grid = Volume(np.zeros(np.array(onto.shape) * parts, np.float32), fine)
+    found = resample(Volume(mask.astype(np.float32), affine), grid, there)
+    split = [size for pair in zip(onto.shape, parts, strict=True) for size in pair]
+    return np.asarray(found.reshape(split).mean(axis=(1, 3, 5), dtype=np.float64))
 
 
 def _at_mirrored(values: NDArray[np.float64], mni_mm: Floats) -> NDArray[np.float64]:
