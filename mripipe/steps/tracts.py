@@ -189,8 +189,8 @@ def _measure(
         other = along_tract(axes.directions, mirrored.tangent, values["fa"])
     coherence = both_sides(axes.tree, placed.mni_mm[inside], own, other)
     mine = {name: array[inside] for name, array in values.items()}
-    lesion, mirrored = placed.lesion[inside], placed.mirrored_lesion[inside]
-    return Measured(at, coherence, mine, lesion, mirrored, _coverage(course, side, placed))
+    lesion, opposite = placed.lesion[inside], placed.mirrored_lesion[inside]
+    return Measured(at, coherence, mine, lesion, opposite, _coverage(course, side, placed))
 
 
 def _axes(diffusion: DiffusionVisit, placed: PlacedDiffusion) -> _Axes:
