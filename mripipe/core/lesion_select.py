@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt, generate_binary_structure, label
+from scipy.ndimage import binary_dilation, distance_transform_edt, generate_binary_structure, label
 
 from mripipe.core.grid import box_about
 
@@ -162,3 +162,26 @@ def select_acute(
     left = np.arange(probability.shape[0])[:, None, None] < half
     on_left = (pieces[:half] == main).sum() * 2 > (pieces == main).sum()
     return np.asarray(np.isin(pieces, np.flatnonzero(allowed) + 1) & (left if on_left else ~left))
+
+
+def selected_probability(probability: NDArray[np.floating], kept: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Return the probability of what was selected, with the doubtful voxels just outside its border.
+
+    Were these set to 0, the place of one half between them and a doubtful voxel inside would move inwards
+    when the map is interpolated.
+
+    Parameters
+    ----------
+    probability : array (X, Y, Z)
+    kept : array of bool (X, Y, Z)
+        Voxels of at least one half that were selected.
+
+    Examples
+    --------
+    >>> row, kept = np.array([[[0.75, 0.625, 0.375, 0.125, 0.875]]]), np.array([[[1, 1, 0, 0, 0]]], bool)
+    >>> selected_probability(row, kept).ravel().tolist()
+    [0.75, 0.625, 0.375, 0.0, 0.0]
+
+    """
+    beside = binary_dilation(kept, generate_binary_structure(3, 3)) & (probability < 0.5)
+    return np.where(kept | beside, probability, 0.0).astype(np.float32)

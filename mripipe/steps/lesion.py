@@ -20,7 +20,12 @@ from mripipe.core.itk import matrix_of, to_itk
 from mripipe.core.lesion import lesion_log_odds, tissue_priors
 from mripipe.core.lesion_acute import acute_log_odds
 from mripipe.core.lesion_field import ACUTE_MM, lesion_probability
-from mripipe.core.lesion_select import select_acute, select_contralateral, select_infarct
+from mripipe.core.lesion_select import (
+    select_acute,
+    select_contralateral,
+    select_infarct,
+    selected_probability,
+)
 from mripipe.core.roughspace import pull_to_template, push_to_native
 from mripipe.core.ventricles import template_ventricles
 from mripipe.core.volumetry import lesion_side, lesion_volume_ml
@@ -198,7 +203,7 @@ def infarct_from_log_odds(
     def native(probability: NDArray[np.floating], kept: NDArray[np.bool_]) -> NDArray[np.float32]:
         if not kept.any():
             return np.zeros(reference.shape, np.float32)
-        return push_to_native(np.where(kept, probability, 0.0), affine, reference, rough, brain)
+        return push_to_native(selected_probability(probability, kept), affine, reference, rough, brain)
 
     if acute:
         probability = lesion_probability(evidence, region, elsewhere, start_mm=ACUTE_MM, core_mm=ACUTE_MM)

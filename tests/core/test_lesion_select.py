@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter, zoom
 
 from mripipe.core.lesion_select import (
     select_acute,
     select_contralateral,
     select_infarct,
+    selected_probability,
     without_rim,
 )
 
@@ -172,3 +174,14 @@ def test_fragments_of_an_acute_infarct_are_kept_on_its_side_in_the_territory(fli
 def test_fragments_alone_are_no_acute_infarct():
     assert not select_acute(box((8, 12), (45, 49), (12, 16)) * 0.9, TERRITORY).any()
     assert not select_acute(np.zeros(SHAPE), TERRITORY).any()
+
+
+def test_a_selected_piece_keeps_its_border_between_voxels_and_no_other_piece_comes_with_it():
+    probability = gaussian_filter((MAIN | box((50, 60), (20, 40), (15, 30))).astype(float), 3.0)
+    kept = (probability >= 0.5) & MAIN
+    found = selected_probability(probability, kept)
+    assert ((found >= 0.5) == kept).all()
+    # Cut through the middle, looked up four times as finely: half of a blurred edge is where the edge was.
+    line = zoom(found[:, 30, 22], 4, order=1, grid_mode=True, mode="grid-constant")
+    assert np.count_nonzero(line >= 0.5) / 4 == pytest.approx(18.0, abs=0.3)
+    assert not found[45:].any()
