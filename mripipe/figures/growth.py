@@ -14,6 +14,8 @@ from mripipe.figures.svg import element, serialise
 _WIDTH = 680.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58.0, 650.0, 34.0, 240.0
 
+# Above the highest interval a value is written.
+_HEADROOM = 1.12
 # A visit's name: generous width of a letter, in drawing units, and letters shown at most.
 _LETTER_WIDTH = 8.0
 _NAME_LENGTH = 18
@@ -57,7 +59,7 @@ def growth_plot(points: Sequence[GrowthPoint]) -> str:
     by_days = uses_days(points)
     times = [point.days if by_days and point.days is not None else i + 1.0 for i, point in enumerate(points)]
     x_ticks = _time_ticks(times) if by_days else [*range(1, len(points) + 1)]
-    y_ticks = _ticks(0.0, max(_top_ml(points), 1e-3))
+    y_ticks = _ticks(0.0, _HEADROOM * max(_top_ml(points), 1e-3))
     x = _Scale(min(x_ticks[0], *times), max(x_ticks[-1], *times), _LEFT + 44, _RIGHT - 34)
     y = _Scale(0.0, y_ticks[-1], _BOTTOM, _TOP)
     root = element(

@@ -96,3 +96,14 @@ def test_names_are_escaped_and_shortened():
 
 def test_visits_on_one_day_and_a_zero_volume():
     assert len(circles(parse([GrowthPoint("ses-a", 45, 0.0), GrowthPoint("ses-b", 45, 0.0)]))) == 2
+
+
+@pytest.mark.parametrize("top", [9.9, 59.5, 60.0, 99.0, 124.9, 250.0])
+def test_a_value_is_written_below_the_axis_name_however_high_its_interval_reaches(top):
+    root = parse([GrowthPoint("ses-a", 2, 0.8 * top, 0.7 * top, top), GrowthPoint("ses-b", 300, 0.5 * top)])
+    heights = {
+        kind: [float(n.get("y")) for n in root.iter(f"{SVG}text") if n.get("class") == kind]
+        for kind in ("axis", "value")
+    }
+    # Letters are about 13 units high.
+    assert min(heights["value"]) - 13 >= min(heights["axis"])
