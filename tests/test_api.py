@@ -160,11 +160,12 @@ def steps(monkeypatch):
         seen["registration_settings"] = settings
         return segmented
 
-    def measure(segmented, *, folder):
+    def measure(segmented, *, atlases, folder):
         shift = sitk.TranslationTransform(3, (1.0, 2.0, 3.0))
         sitk.WriteTransform(shift, str(folder / "to.h5"))
         sitk.WriteTransform(shift.GetInverse(), str(folder / "from.h5"))
         seen["folder"] = folder
+        seen["regions_of"] = [files.name for files in atlases]
         return VisitResult(
             "sub-1", "ses-1", LesionVolumes("sub-1", "ses-1", "ok", lesion_ml=3.0),
             reference_suffix=segmented.prepared.reference_suffix, preproc=segmented.prepared.preproc,
@@ -296,6 +297,12 @@ def test_a_session_without_diffusion(steps, diffusion):
     assert mripipe.process_session(t1w, dwi=diffusion["path"], settings=skip).diffusion is None
     assert "session" not in diffusion
     assert steps["series"] is None
+    # Regions of an atlas are the infarct's too, and need no diffusion.
+    assert steps["regions_of"] == []
+    mripipe.process_session(
+        t1w, settings=Settings(diffusion=DiffusionSettings(atlases=("arterial_territories",)))
+    )
+    assert steps["regions_of"] == ["arterial_territories"]
 
 
 def test_a_series_without_its_gradients_is_refused_before_the_work(steps, diffusion):

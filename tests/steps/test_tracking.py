@@ -82,7 +82,7 @@ def anatomy(folder, lesion, shift_mm=0.0):
     brain = save_image(folder / "brain.nii.gz", np.ones(SHAPE), AFFINE, dtype=np.uint8)
     drawn = save_image(folder / "lesion.nii.gz", lesion, AFFINE, dtype=np.uint8)
     prepared = SimpleNamespace(preproc=picture, brain_mask=brain)
-    segmented = SimpleNamespace(prepared=prepared, final_mask=drawn)
+    segmented = SimpleNamespace(prepared=prepared, final_mask=drawn, contralateral_mask=None)
     return still, SimpleNamespace(segmented=segmented, from_mni=there, to_mni=back)
 
 
