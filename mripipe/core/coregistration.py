@@ -25,6 +25,9 @@ RIM_MM = 12.0
 With the brain alone, a pose with half of it over the background makes the other image look richer and wins.
 """
 BRIGHTEST_PERCENTILE = 99.0
+COARSE, FINE = 2, 1
+"""Levels of the search: how many voxels of the grid become one."""
+COARSE_BLUR_MM = 3.0
 LARGEST_STEP_MM = 0.5
 """A head moves little between sequences; on coarser grids and with longer steps the search ran away."""
 
@@ -36,7 +39,7 @@ def register_sequence(
     start: Floats,
     *,
     left_out: NDArray[np.bool_] | None = None,
-    near: bool = False,
+    levels: tuple[int, ...] = (COARSE, FINE),
 ) -> Floats:
     """Find the rigid matrix that lays another sequence of the same visit over the reference image.
 
@@ -50,8 +53,9 @@ def register_sequence(
         First guess, reference mm to moving mm: the identity where both come from one session on the scanner.
     left_out : array of bool, shape of ``reference.data``, optional
         Where nothing is compared, as in an infarct.
-    near : bool
-        The first guess is about right: the coarse grid, on which a search may run away, is left out.
+    levels : tuple of int
+        One after the other. The fine one alone where the first guess is about right: on a coarse grid a
+        search may run away. The coarse one alone to see whether a guess leads anywhere.
 
     Returns
     -------
@@ -79,8 +83,8 @@ def register_sequence(
         method.SetInitialTransform(pose, inPlace=True)
         method.SetOptimizerAsRegularStepGradientDescent(LARGEST_STEP_MM, 1e-4, 200, relaxationFactor=0.5)
         method.SetOptimizerScalesFromPhysicalShift()
-        method.SetShrinkFactorsPerLevel([1] if near else [2, 1])
-        method.SetSmoothingSigmasPerLevel([0.0] if near else [3.0, 0.0])
+        method.SetShrinkFactorsPerLevel(levels)
+        method.SetSmoothingSigmasPerLevel([0.0 if level == FINE else COARSE_BLUR_MM for level in levels])
         method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOn()
         method.Execute(to_itk(_clipped(fixed)), to_itk(_clipped(moving)))
     turn, centre = np.array(pose.GetMatrix()).reshape(3, 3), np.array(pose.GetCenter())

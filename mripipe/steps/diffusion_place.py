@@ -10,9 +10,9 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
-from mripipe.core.coregistration import register_sequence
 from mripipe.core.grid import Volume, voxel_to_world, world_to_voxel
 from mripipe.core.itk import LPS, affine_transform
+from mripipe.core.placement import register_and_check
 from mripipe.model.diffusion import DiffusionVisit
 from mripipe.model.stages import NormalisedVisit
 from mripipe.steps.load import load_image, load_own_mask
@@ -55,14 +55,27 @@ class PlacedDiffusion:
         return world_to_voxel(map_points(self.from_template, mni_mm), self.grid.affine)
 
 
-def place_diffusion(diffusion: DiffusionVisit, normalised: NormalisedVisit, folder: Path) -> PlacedDiffusion:
-    """Register the b = 0 image rigidly to the reference image, the lesion left out; look voxels up in MNI."""
+def place_diffusion(
+    diffusion: DiffusionVisit, normalised: NormalisedVisit, folder: Path
+) -> tuple[PlacedDiffusion, tuple[str, ...]]:
+    """Register the b = 0 image rigidly to the reference image, the lesion left out; look voxels up in MNI.
+
+    Returns
+    -------
+    tuple
+        Where the voxels lie, and a warning where that is not beyond doubt.
+
+    """
     prepared = normalised.segmented.prepared
     reference, b0 = load_image(prepared.preproc), load_image(diffusion.b0)
     head, lesion = load_own_mask(prepared.brain_mask), load_own_mask(normalised.segmented.final_mask)
-    matrix = register_sequence(reference, head, b0, np.eye(4), left_out=lesion)
+    matrix, placement = register_and_check(reference, head, b0, np.eye(4), left_out=lesion)
     way = write_transform(affine_transform(matrix), folder / "to_reference.h5")
-    return place_by(diffusion, normalised, way)
+    doubt = (
+        f"diffusion may be misplaced over the {prepared.reference_suffix}: another position, a centimetre or"
+        " more away, fits about as well as the one found; look at its pictures"
+    )
+    return place_by(diffusion, normalised, way), (doubt,) if placement.doubtful else ()
 
 
 def place_by(diffusion: DiffusionVisit, normalised: NormalisedVisit, to_reference: Path) -> PlacedDiffusion:

@@ -77,7 +77,7 @@ def measure_tracts(
     DiffusionResult
 
     """
-    placed = place_diffusion(diffusion, normalised, folder)
+    placed, doubts = place_diffusion(diffusion, normalised, folder)
     values = {name: load_image(getattr(diffusion, name)).data[placed.brain].astype(float) for name in MAPS}
     values |= free_water_values(diffusion, placed.brain)
     atlas, axes = load_tracts(), _axes(diffusion, placed)
@@ -101,7 +101,7 @@ def measure_tracts(
         more = measure_installed(files, placed, values, normalised, lesion_side=side, usable=usable)
         metrics += list(more.metrics)
         asymmetries += list(more.asymmetry)
-    warnings = list(diffusion.warnings)
+    warnings = [*diffusion.warnings, *doubts]
     if not usable:
         warnings.append(
             f"diffusion: {diffusion.n_directions} directions, {LEAST_DIRECTIONS} needed: tracts not measured"

@@ -197,11 +197,13 @@ def run_case(folder: Path) -> dict[str, Any]:
         found = mripipe.segment_lesion(folder / "T1w.nii.gz", beside)
         mask = np.asarray(nib.as_closest_canonical(found.mask).dataobj) > 0
         nib.save(found.mask, folder / f"found_{name}.nii.gz")
+        # There is none where nothing was found.
+        ends = found.interval
         row |= {
             f"dice_{name}": float(2.0 * (mask & true).sum() / (mask.sum() + true.sum())),
             f"ml_{name}": found.volume_ml,
             f"side_{name}": found.side,
-            f"held_{name}": bool(found.interval.lower_ml <= row["true_ml"] <= found.interval.upper_ml),
+            f"held_{name}": ends is not None and bool(ends.lower_ml <= row["true_ml"] <= ends.upper_ml),
         }
     return row
 

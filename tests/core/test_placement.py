@@ -114,3 +114,31 @@ def test_without_a_better_end_the_first_is_kept_and_doubted(pair, monkeypatch):
     found, placed = placement.register_and_check(*pair, np.eye(4))
     np.testing.assert_array_equal(found, astray)
     assert placed.better is not None
+
+
+def test_a_dead_end_that_no_other_pose_beats_is_left_by_turned_starts(monkeypatch):
+    turned = MOTION.copy()
+    turned[:3, :3] = Rotation.from_euler("x", 22, degrees=True).as_matrix()
+    reference, brain = acquire("LAS", (3.0, 3.0, 3.0), np.eye(4), lambda g: 60 + 80 * g, 1)
+    moving, _ = acquire("PSR", (3.0, 3.0, 6.0), turned, lambda g: 150 - 100 * g, 2)
+    dead_end = np.eye(4)
+    judgements = [placement.Placement(moved_mm=0.0, gain=-0.001, in_view=1.0, better=None)]
+
+    def ends_there(*given, levels, **options):
+        if levels == (placement.COARSE, placement.FINE):
+            return dead_end
+        return register_sequence(*given, levels=levels, **options)
+
+    def sees_nothing_better_once(*given):
+        return judgements.pop() if judgements else check_placement(*given)
+
+    monkeypatch.setattr(placement, "register_sequence", ends_there)
+    monkeypatch.setattr(placement, "check_placement", sees_nothing_better_once)
+    found, placed = placement.register_and_check(reference, brain, moving, np.eye(4))
+    np.testing.assert_allclose(found, turned, atol=0.3)
+    assert not placed.doubtful
+
+
+@pytest.mark.parametrize(("gain", "doubtful"), [(-0.001, True), (0.01, True), (-0.02, False), (None, False)])
+def test_a_pose_is_doubted_where_others_fit_about_as_well(gain, doubtful):
+    assert placement.Placement(0.0, gain, 1.0, None).doubtful is doubtful

@@ -13,6 +13,7 @@ from mripipe.core.gradients import directions_to_fsl
 from mripipe.core.grid import reorient
 from mripipe.core.itk import affine_transform
 from mripipe.core.phantom_diffusion import even_gradients
+from mripipe.core.placement import Placement
 from mripipe.errors import InputError
 from mripipe.model.diffusion import TractMetrics
 from mripipe.model.settings import DiffusionSettings
@@ -29,6 +30,7 @@ from mripipe.steps.transforms import write_transform
 PLAIN = DiffusionSettings(motion=False)
 RAS = np.array([[3.0, 0, 0, -72.0], [0, 3.0, 0, -105.0], [0, 0, 3.0, -60.0], [0, 0, 0, 1.0]])
 SHAPE = (49, 60, 50)
+SURE = Placement(moved_mm=0.0, gain=-0.05, in_view=1.0, better=None)
 
 
 def anatomy():
@@ -76,6 +78,7 @@ def normalised(folder, lesion=None, older=None):
     prepared = object.__new__(PreparedVisit)
     object.__setattr__(prepared, "preproc", image)
     object.__setattr__(prepared, "brain_mask", head)
+    object.__setattr__(prepared, "reference_suffix", "T1w")
     segmented = object.__new__(SegmentedVisit)
     object.__setattr__(segmented, "prepared", prepared)
     object.__setattr__(segmented, "final_mask", drawn)
@@ -92,7 +95,7 @@ def normalised(folder, lesion=None, older=None):
 @pytest.fixture(autouse=True)
 def in_place(monkeypatch):
     """Leave the images where they are, and out the lesion loads, which need the template's grid."""
-    monkeypatch.setattr(diffusion_place, "register_sequence", lambda *_, **__: np.eye(4))
+    monkeypatch.setattr(diffusion_place, "register_and_check", lambda *_, **__: (np.eye(4), SURE))
     monkeypatch.setattr(tracts, "_lesion_loads", lambda *_: {})
 
 
@@ -119,6 +122,14 @@ def test_what_distortion_and_eddy_currents_did_is_handed_on(tmp_path):
     corrected = replace(fitted, b0_distorted=tmp_path / "before.nii.gz", eddy_mm=(0.0, 0.4))
     result = measure_tracts(corrected, normalised(tmp_path, None), folder=tmp_path)
     assert (result.b0_distorted, result.eddy_mm) == (tmp_path / "before.nii.gz", (0.0, 0.4))
+
+
+def test_a_place_that_is_not_beyond_doubt_is_told(tmp_path, monkeypatch):
+    assert not [line for line in measured(tmp_path / "sure").warnings if "misplaced" in line]
+    doubtful = (np.eye(4), replace(SURE, gain=-0.001))
+    monkeypatch.setattr(diffusion_place, "register_and_check", lambda *_, **__: doubtful)
+    result = measured(tmp_path / "unsure")
+    assert "diffusion may be misplaced over the T1w: another position" in result.warnings[-1]
 
 
 def row(result, tract="CST", segment="whole", side="left") -> TractMetrics:
