@@ -20,6 +20,7 @@ from mripipe.core.healthy import HealthyModel, fit_healthy, mixed_prior
 from mripipe.core.lesion_edge import edge_log_odds
 from mripipe.core.lesion_field import lesion_probability
 from mripipe.core.lesion_ranges import gliosis_range, infarct_range, log_uniform, sequences
+from mripipe.core.lesion_region import regional_log_odds
 from mripipe.core.lesion_select import select_infarct
 from mripipe.core.residual_bias import without_shading
 from mripipe.core.smoothing import smoother_within
@@ -97,13 +98,16 @@ def lesion_log_odds(
         [level(i, k, brain, priors, left_out=suspect) for i, k in zip(images, kinds, strict=True)]
     )
     log_odds, cavity = _log_odds(levelled, kinds, brain, priors, territory)
+    # A diffusion voxel is too large to tell where a border runs.
+    sharp = [c for c, kind in enumerate(kinds) if kind != "ADC"]
+    told_by_brightness = {kinds[c] for c in sharp} & GLIOSIS_IS_BRIGHTEST
+    if not told_by_brightness:
+        log_odds += _regional(levelled[0], brain, priors)
     infarct = select_infarct(lesion_probability(log_odds, brain), territory, brain)
     solid = cavity < 0.5
     widened = widened_ventricle(infarct, ~solid, ventricles)
     log_odds[widened] = -LARGEST_EVIDENCE
-    # A diffusion voxel is too large to tell where a border runs.
-    sharp = [c for c, kind in enumerate(kinds) if kind != "ADC"]
-    if not {kinds[c] for c in sharp} & GLIOSIS_IS_BRIGHTEST:
+    if not told_by_brightness:
         return log_odds, cavity
     edge, held = edge_log_odds(levelled[sharp], infarct & ~widened, brain, solid)
     log_odds[held] = np.clip(edge[held], -LARGEST_EVIDENCE, LARGEST_EVIDENCE)
@@ -125,6 +129,15 @@ def _log_odds(
         names = tuple(kinds[c] for c in present)
         evidence[region], cavity[region] = _evidence(images[present], names, fitted, region, priors)
     return settle(evidence, seen, brain, territory), cavity
+
+
+def _regional(image: Floats, brain: NDArray[np.bool_], priors: Floats) -> NDArray[np.float32]:
+    """Return what the surroundings of each voxel say on a T1w image."""
+    seen = brain & np.isfinite(image)
+    values = image[seen][:, None].astype(np.float64)
+    model = fit_healthy(values[::8], priors[:, seen].T[::8].astype(np.float64), dark_csf=True)
+    expected = expected_tissue(model.log_densities(values), seen, priors)
+    return regional_log_odds(image, seen, expected, model.means[:, 0])
 
 
 def level(
