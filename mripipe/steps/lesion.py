@@ -17,7 +17,7 @@ from mripipe.core.agreement import dice_coefficient
 from mripipe.core.border import volume_interval_ml
 from mripipe.core.grid import Volume
 from mripipe.core.itk import matrix_of, to_itk
-from mripipe.core.lesion import lesion_log_odds, tissue_priors
+from mripipe.core.lesion import GLIOSIS_IS_BRIGHTEST, lesion_log_odds, tissue_priors
 from mripipe.core.lesion_acute import acute_log_odds
 from mripipe.core.lesion_field import ACUTE_MM, lesion_probability
 from mripipe.core.lesion_select import (
@@ -53,9 +53,9 @@ SKIN_MM = 1.5
 """Outermost layer of a brain mask, CSF and partial volume, in which no infarct is looked for."""
 LEAST_SEEN = 0.1
 """Share of the brain that a sequence must show for tissues to be fitted in it."""
-BORDER_MM = {"auto": 0.7, "manual": 0.5}
-"""Uncertainty of the border: half a millimetre is what a reader's pencil is good for; a program does a little
-worse."""
+PENCIL_MM, BORDER_MM, GREY_BORDER_MM = 0.5, 0.7, 2.5
+"""Uncertainty of the border: what a reader's pencil is good for, a program that does a little worse, and one
+that sees a T1w alone. There gliosis may be as grey as cortex, and the border lies on either side of it."""
 
 
 def segment_visit(
@@ -134,7 +134,7 @@ def describe_infarct(
     affine = reference.affine
     mask, auto = used >= 0.5, found.probability >= 0.5
     manual = prepared.session.lesion_mask is not None
-    lower, upper = volume_interval_ml(mask, affine, border_mm=BORDER_MM["manual" if manual else "auto"])
+    lower, upper = volume_interval_ml(mask, affine, border_mm=PENCIL_MM if manual else _border_mm(found))
     final = save_image(folder / "lesion_mask.nii.gz", mask, affine, dtype=np.uint8)
     other_ml, other = None, None
     # An expert's mask says what counts on either side.
@@ -166,6 +166,12 @@ def describe_infarct(
         contralateral_ml=other_ml,
         contralateral_mask=other,
     )
+
+
+def _border_mm(found: FoundInfarct) -> float:
+    """Return how uncertain the border of what was found is; another program's sequences are not known."""
+    seen = set(found.sequences)
+    return GREY_BORDER_MM if seen and not found.acute and not seen & GLIOSIS_IS_BRIGHTEST else BORDER_MM
 
 
 def infarct_from_log_odds(
