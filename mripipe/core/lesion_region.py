@@ -20,7 +20,7 @@ REACH_MM = 4.0
 """Deviation of the Gaussian: a gyrus with both its banks and its white matter."""
 LEAST_DEVIATIONS = 2.5
 """An average further off than this many robust deviations speaks for an infarct. Healthy brain has heavier
-tails than a Gaussian: on real heads one voxel in 50 lies beyond."""
+tails than a Gaussian: on three real heads without an infarct one voxel in 30 to 45 lies beyond."""
 RIM_MM = 6.0
 """Nearer to the brain mask's edge nothing speaks for an infarct here: what a mask takes in of skull and CSF
 differs between the sides."""
