@@ -98,16 +98,15 @@ def lesion_log_odds(
         [level(i, k, brain, priors, left_out=suspect) for i, k in zip(images, kinds, strict=True)]
     )
     log_odds, cavity = _log_odds(levelled, kinds, brain, priors, territory)
-    # A diffusion voxel is too large to tell where a border runs.
-    sharp = [c for c, kind in enumerate(kinds) if kind != "ADC"]
-    told_by_brightness = {kinds[c] for c in sharp} & GLIOSIS_IS_BRIGHTEST
-    if not told_by_brightness:
+    if kinds == ("T1w",):
         log_odds += _regional(levelled[0], brain, priors)
     infarct = select_infarct(lesion_probability(log_odds, brain), territory, brain)
     solid = cavity < 0.5
     widened = widened_ventricle(infarct, ~solid, ventricles)
     log_odds[widened] = -LARGEST_EVIDENCE
-    if not told_by_brightness:
+    # A diffusion voxel is too large to tell where a border runs.
+    sharp = [c for c, kind in enumerate(kinds) if kind != "ADC"]
+    if not {kinds[c] for c in sharp} & GLIOSIS_IS_BRIGHTEST:
         return log_odds, cavity
     edge, held = edge_log_odds(levelled[sharp], infarct & ~widened, brain, solid)
     log_odds[held] = np.clip(edge[held], -LARGEST_EVIDENCE, LARGEST_EVIDENCE)

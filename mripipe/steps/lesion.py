@@ -17,7 +17,7 @@ from mripipe.core.agreement import dice_coefficient
 from mripipe.core.border import volume_interval_ml
 from mripipe.core.grid import Volume
 from mripipe.core.itk import matrix_of, to_itk
-from mripipe.core.lesion import GLIOSIS_IS_BRIGHTEST, lesion_log_odds, tissue_priors
+from mripipe.core.lesion import lesion_log_odds, tissue_priors
 from mripipe.core.lesion_acute import acute_log_odds
 from mripipe.core.lesion_field import ACUTE_MM, lesion_probability
 from mripipe.core.lesion_select import (
@@ -169,9 +169,8 @@ def describe_infarct(
 
 
 def _border_mm(found: FoundInfarct) -> float:
-    """Return how uncertain the border of what was found is; another program's sequences are not known."""
-    seen = set(found.sequences)
-    return GREY_BORDER_MM if seen and not found.acute and not seen & GLIOSIS_IS_BRIGHTEST else BORDER_MM
+    """Return how uncertain the border of what was found is."""
+    return GREY_BORDER_MM if found.sequences == ("T1w",) else BORDER_MM
 
 
 def infarct_from_log_odds(

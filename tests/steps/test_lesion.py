@@ -90,7 +90,7 @@ def test_found_infarct_has_the_wider_interval(left_visit):
     assert found.lesion_ml_upper - found.lesion_ml_lower > pencil[1] - pencil[0]
 
 
-def test_without_flair_and_t2w_the_interval_reaches_over_the_cortex(left_visit, right_visit):
+def test_on_t1w_alone_the_interval_reaches_over_the_cortex(left_visit, right_visit):
     for visit, sequences, border in ((left_visit, {"T1w"}, 2.5), (right_visit, {"T1w", "FLAIR"}, 0.7)):
         found = visit.segmented
         assert set(found.sequences) == sequences
