@@ -133,10 +133,18 @@ def _log_odds(
 def _regional(image: Floats, brain: NDArray[np.bool_], priors: Floats) -> NDArray[np.float32]:
     """Return what the surroundings of each voxel say on a T1w image."""
     seen = brain & np.isfinite(image)
-    values = image[seen][:, None].astype(np.float64)
-    model = fit_healthy(values[::8], priors[:, seen].T[::8].astype(np.float64), dark_csf=True)
-    expected = expected_tissue(model.log_densities(values), seen, priors)
-    return regional_log_odds(image, seen, expected, model.means[:, 0])
+    model, _, expected = _healthy(image[seen][:, None].astype(np.float64), seen, priors, dark_csf=True)
+    odds = regional_log_odds(image, seen, expected, model.means[:, 0])
+    return np.clip(odds, -LARGEST_EVIDENCE, LARGEST_EVIDENCE)
+
+
+def _healthy(
+    values: Floats, fitted: NDArray[np.bool_], priors: Floats, *, dark_csf: bool
+) -> tuple[HealthyModel, Floats, Floats]:
+    """Return healthy tissue's model, log densities (4, N) of voxels, and the tissue expected there (4, N)."""
+    model = fit_healthy(values[::8], priors[:, fitted].T[::8].astype(np.float64), dark_csf=dark_csf)
+    logs = model.log_densities(values)
+    return model, logs, expected_tissue(logs, fitted, priors)
 
 
 def level(
@@ -191,10 +199,8 @@ def _evidence(
 ) -> tuple[Floats, Floats]:
     """Return log-likelihood ratios of a region's voxels (N,), infarct over healthy, and cavity's share."""
     values = images[:, fitted].T.astype(np.float64)
-    dark_csf = kinds[0] != "T2w"
-    model = fit_healthy(values[::8], priors[:, fitted].T[::8].astype(np.float64), dark_csf=dark_csf)
-    logs = model.log_densities(values)
-    healthy = np.logaddexp.reduce(logs + np.log(expected_tissue(logs, fitted, priors)), axis=0)
+    model, logs, expected = _healthy(values, fitted, priors, dark_csf=kinds[0] != "T2w")
+    healthy = np.logaddexp.reduce(logs + np.log(expected), axis=0)
     cavity, solid = _cavity_and_solid(values, kinds, model)
     ratio = np.clip(np.logaddexp(solid, cavity) - healthy, -LARGEST_EVIDENCE, LARGEST_EVIDENCE)
     # A diffusion voxel is as large as a small cavity, and distorted: what is cavity the other sequences tell.

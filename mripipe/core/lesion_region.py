@@ -27,7 +27,6 @@ differs between the sides."""
 PEAK_MM = 6
 """The deepest point of an infarct is looked for this far off: where it is half as deep, its border lies."""
 LEAST_SPREAD_PERCENTILE = 5.0
-LARGEST_LOG_ODDS = 4.0
 
 
 def regional_log_odds(
@@ -70,7 +69,7 @@ def regional_log_odds(
     off = np.where(seen, (rest - np.median(rest[seen])) / spread, 0.0) * np.sign(fluid - white)
     off /= 1.4826 * np.median(np.abs(off[seen])) + 1e-9
     peak = maximum_filter(off, size=2 * PEAK_MM + 1)
-    odds = np.clip(off - np.maximum(LEAST_DEVIATIONS, 0.5 * peak), -LARGEST_LOG_ODDS, LARGEST_LOG_ODDS)
+    odds = off - np.maximum(LEAST_DEVIATIONS, 0.5 * peak)
     rim = distance_transform_edt(seen) <= RIM_MM
     return np.where(seen, np.where(rim, np.minimum(odds, 0.0), odds), 0.0).astype(np.float32)
 

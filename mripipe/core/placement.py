@@ -9,7 +9,7 @@ grid.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,22 +78,49 @@ def check_placement(
         identity).
 
     """
-    fixed, share, near = compared_region(reference, brain, GRID_MM)
-    points, values = voxel_to_world(np.argwhere(near), fixed.affine), fixed.data[near]
-    inside = share[near] >= 0.5
-    other = to_isotropic(moving, GRID_MM)
-    seen = _look_up(other, points, found)
-    gain, better = None, None
-    for pose in _poses_away(found, start, points[inside]):
-        more = _gain(values, _look_up(other, points, pose), seen)
-        if more is not None and (gain is None or more > gain):
-            gain, better = more, pose
+    compared = _compared(reference, brain, moving)
+    brain_points = compared.points[compared.in_brain]
+    gain, best = compared.best_of(_poses_away(found, start, brain_points), found)
     return Placement(
-        moved_mm=_furthest_mm(found, start, points[inside]),
+        moved_mm=_furthest_mm(found, start, brain_points),
         gain=gain,
-        in_view=float(np.mean(np.isfinite(seen[inside]))),
-        better=better if gain is not None and gain > 0 else None,
+        in_view=float(np.mean(np.isfinite(compared.seen_from(found)[compared.in_brain]))),
+        better=best if gain is not None and gain > 0 else None,
     )
+
+
+@dataclass(frozen=True, eq=False)
+class _Compared:
+    """What is compared of two images."""
+
+    points: Floats
+    """Reference mm of the brain's surroundings, shape (N, 3)."""
+    values: Floats
+    """What the reference shows there, shape (N,)."""
+    in_brain: NDArray[np.bool_]
+    """Shape (N,)."""
+    other: Volume
+
+    def seen_from(self, pose: Floats) -> NDArray[np.float64]:
+        """Return the other image's values (N,) by a pose, not a number outside its field of view."""
+        index = world_to_voxel(self.points @ pose[:3, :3].T + pose[:3, 3], self.other.affine)
+        return np.asarray(map_coordinates(self.other.data, index.T, order=1, cval=np.nan))
+
+    def best_of(self, poses: Iterable[Floats], found: Floats) -> tuple[float | None, Floats | None]:
+        """Return how much better the best of some poses fits than the one found, and that pose."""
+        here = self.seen_from(found)
+        gain, best = None, None
+        for pose in poses:
+            more = _gain(self.values, self.seen_from(pose), here)
+            if more is not None and (gain is None or more > gain):
+                gain, best = more, pose
+        return gain, best
+
+
+def _compared(reference: Volume, brain: NDArray[np.bool_], moving: Volume) -> _Compared:
+    fixed, share, near = compared_region(reference, brain, GRID_MM)
+    points = voxel_to_world(np.argwhere(near), fixed.affine)
+    return _Compared(points, fixed.data[near], share[near] >= 0.5, to_isotropic(moving, GRID_MM))
 
 
 def register_and_check(
@@ -134,26 +161,17 @@ def register_and_check(
     placed = check_placement(reference, brain, moving, found, start)
     if not placed.doubtful:
         return found, placed
-    points = voxel_to_world(np.argwhere(brain), reference.affine)
-    guesses = [search(guess, COARSE) for guess in _turned(start, points)]
+    compared = _compared(reference, brain, moving)
+    guesses = [search(guess, COARSE) for guess in _turned(start, compared.points[compared.in_brain])]
     if placed.better is not None:
         guesses.append(placed.better)
-    again = search(_best_of(guesses, reference, brain, moving, found), FINE)
+    _, best = compared.best_of(guesses, found)
+    if best is None:
+        return found, placed
+    again = search(best, FINE)
     judged = check_placement(reference, brain, moving, again, start)
     firmer = judged.gain is not None and placed.gain is not None and judged.gain < placed.gain
     return (again, judged) if firmer else (found, placed)
-
-
-def _best_of(
-    poses: list[Floats], reference: Volume, brain: NDArray[np.bool_], moving: Volume, found: Floats
-) -> Floats:
-    """Return the pose that fits best."""
-    fixed, _, near = compared_region(reference, brain, GRID_MM)
-    points, values = voxel_to_world(np.argwhere(near), fixed.affine), fixed.data[near]
-    other = to_isotropic(moving, GRID_MM)
-    seen = _look_up(other, points, found)
-    gains = [_gain(values, _look_up(other, points, pose), seen) for pose in poses]
-    return poses[int(np.argmax([-np.inf if gain is None else gain for gain in gains]))]
 
 
 def _poses_away(found: Floats, start: Floats, points: Floats) -> Iterator[Floats]:
@@ -182,12 +200,6 @@ def _furthest_mm(one: Floats, other: Floats, points: Floats) -> float:
     """Return how far apart two poses put any of the points (N, 3), at most."""
     difference = one - other
     return float(np.linalg.norm(points @ difference[:3, :3].T + difference[:3, 3], axis=1).max())
-
-
-def _look_up(image: Volume, points: Floats, pose: Floats) -> Floats:
-    """Return an image's values at points carried by a pose, not a number outside its field of view."""
-    index = world_to_voxel(points @ pose[:3, :3].T + pose[:3, 3], image.affine)
-    return np.asarray(map_coordinates(image.data, index.T, order=1, cval=np.nan))
 
 
 def _gain(values: Floats, there: Floats, here: Floats) -> float | None:

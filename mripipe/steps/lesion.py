@@ -134,7 +134,8 @@ def describe_infarct(
     affine = reference.affine
     mask, auto = used >= 0.5, found.probability >= 0.5
     manual = prepared.session.lesion_mask is not None
-    lower, upper = volume_interval_ml(mask, affine, border_mm=PENCIL_MM if manual else _border_mm(found))
+    border_mm = PENCIL_MM if manual else GREY_BORDER_MM if found.sequences == ("T1w",) else BORDER_MM
+    lower, upper = volume_interval_ml(mask, affine, border_mm=border_mm)
     final = save_image(folder / "lesion_mask.nii.gz", mask, affine, dtype=np.uint8)
     other_ml, other = None, None
     # An expert's mask says what counts on either side.
@@ -166,11 +167,6 @@ def describe_infarct(
         contralateral_ml=other_ml,
         contralateral_mask=other,
     )
-
-
-def _border_mm(found: FoundInfarct) -> float:
-    """Return how uncertain the border of what was found is."""
-    return GREY_BORDER_MM if found.sequences == ("T1w",) else BORDER_MM
 
 
 def infarct_from_log_odds(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from itertools import product
 from pathlib import Path
@@ -41,6 +41,8 @@ from mripipe.steps.tract_rows import MAPS, SIDES, Measured, asymmetry_row, hemis
 LEAST_DIRECTIONS = 15
 """Fewer directions than this make FA depend on where the fibres point (Jones 2004,
 doi:10.1002/mrm.20033, asks for 20 and more)."""
+KEPT = ({f.name for f in fields(DiffusionVisit)} & {f.name for f in fields(DiffusionResult)}) - {"warnings"}
+"""What is said of the fitted diffusion goes into the result as it is."""
 Side = Literal["left", "right", "both"]
 OTHER: dict[str, Literal["left", "right"]] = {"left": "right", "right": "left"}
 
@@ -118,23 +120,8 @@ def measure_tracts(
             if usable
             else rings_without("low_quality")
         ),
-        series=diffusion.series,
-        bval=diffusion.bval,
-        bvec=diffusion.bvec,
-        b0=diffusion.b0,
-        b0_distorted=diffusion.b0_distorted,
-        eddy_mm=diffusion.eddy_mm,
-        fa=diffusion.fa,
-        md=diffusion.md,
-        ad=diffusion.ad,
-        rd=diffusion.rd,
-        direction=diffusion.direction,
-        fwf=diffusion.fwf,
-        fa_tissue=diffusion.fa_tissue,
         to_reference=placed.to_reference,
-        steps=diffusion.steps,
-        motion=diffusion.motion,
-        dropped_slices=diffusion.dropped_slices,
+        **{name: getattr(diffusion, name) for name in KEPT},
         warnings=tuple(warnings),
     )
 
