@@ -14,13 +14,13 @@ phase-encoding axis cannot be told from a field that is the same everywhere, and
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, map_coordinates
 
+from mripipe.core.field_algebra import part_along, slope_along, slope_turned, solve_symmetric, stretched
 from mripipe.core.grid import Volume, voxel_to_world, world_to_voxel
 from mripipe.core.rigid import motion_matrix
 
@@ -36,8 +36,6 @@ SMOOTHNESS = 0.01
 """Weight of the squared gradient of u (mm/mm) beside squared differences of signals, the head's being 1."""
 STEEPEST = 0.9
 """Largest slope of u: at 1 the head would be folded upon itself."""
-SOLVER_STEPS = 40
-SOLVER_TOLERANCE = 1e-2
 HEAD_PERCENTILE = 90.0
 """Signal of the head: what is brighter is a tenth of the image, fluid and fat."""
 AIR = 0.1
@@ -107,14 +105,14 @@ def estimate_field(pair: ReversedPair) -> FoundField:
     pose: Floats = np.eye(4)
     for level_mm, steps in zip(LEVELS_MM, STEPS, strict=True):
         level = _level(near, level_mm)
-        u = _stretched(u, level.points.shape[1:])
+        u = stretched(u, level.points.shape[1:])
         for _ in range(steps):
             before = u
             u = _field_step(level, near, along, u, pose, centre)
             pose = _pose_step(level, near, along, u, pose, centre)
             if float(np.abs(u - before).max()) < STILL_MM:
                 break
-    whole = _stretched(u, head.shape)
+    whole = stretched(u, head.shape)
     ends = [(c, n - c - m) for c, n, m in zip(corner, pair.first.shape, head.shape, strict=True)]
     return FoundField(np.pad(whole, ends, mode="edge"), _about(pose, centre))
 
@@ -131,27 +129,6 @@ def _around_the_head(image: Volume) -> tuple[Volume, tuple[int, ...]]:
     affine = image.affine.copy()
     affine[:3, 3] = voxel_to_world(low, image.affine)
     return Volume(image.data[cut], affine), tuple(int(a) for a in low)
-
-
-def slope_along(field: Floats, step_mm: float, axis: int) -> Floats:
-    """Return the slope of a field along an array axis by differences of both neighbours, 0 at the ends."""
-    ahead, here, behind = (_part(axis, *cut) for cut in ((2, None), (1, -1), (None, -2)))
-    out = np.zeros_like(field)
-    out[here] = (field[ahead] - field[behind]) / (2.0 * step_mm)
-    return out
-
-
-def _slope_turned(field: Floats, step_mm: float, axis: int) -> Floats:
-    """Return the transpose of `slope_along` times a field."""
-    ahead, here, behind = (_part(axis, *cut) for cut in ((2, None), (1, -1), (None, -2)))
-    out = np.zeros_like(field)
-    out[ahead] += field[here]
-    out[behind] -= field[here]
-    return out / (2.0 * step_mm)
-
-
-def _part(axis: int, start: int | None, stop: int | None) -> tuple[slice, ...]:
-    return tuple(slice(start, stop) if a == axis else slice(None) for a in range(3))
 
 
 def _along(image: Volume, axis: int) -> Floats:
@@ -182,15 +159,6 @@ def _smooth(image: Volume, level_mm: float) -> Floats:
     smooth = gaussian_filter(image.data.astype(np.float32) / signal, 0.5 * level_mm / image.voxel_sizes_mm)
     turn = np.linalg.inv(image.affine[:3, :3]).T.astype(np.float32)
     return np.concatenate([smooth[None], np.tensordot(turn, np.stack(np.gradient(smooth)), axes=1)])
-
-
-def _stretched(field: Floats, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Carry a field to a grid between the same ends."""
-    steps = [
-        np.linspace(0.0, n - 1, count, dtype=np.float32) for n, count in zip(field.shape, shape, strict=True)
-    ]
-    where = np.meshgrid(*steps, indexing="ij")
-    return np.asarray(map_coordinates(field, where, order=1, mode="nearest"), np.float32)
 
 
 def _sampled(image: Floats, affine: Floats, points: Floats) -> Floats:
@@ -240,15 +208,15 @@ def _field_step(
     change += gain * r * np.tensordot(along[1], two[1:], axes=1) * (1 - r * slope)
     spread = one[0] + gain * r * two[0]
     change, spread = change.astype(np.float32), spread.astype(np.float32)
-    right = -(change * rest + _slope_turned(spread * rest, step_mm, axis) + _stiff(u, level.step_mm))
+    right = -(change * rest + slope_turned(spread * rest, step_mm, axis) + _stiff(u, level.step_mm))
 
     def system(x: Floats) -> Floats:
         inner = change * x + spread * slope_along(x, step_mm, axis)
-        turned = change * inner + _slope_turned(spread * inner, step_mm, axis)
+        turned = change * inner + slope_turned(spread * inner, step_mm, axis)
         return np.asarray(turned + _stiff(x, level.step_mm))
 
     diagonal = change**2 + spread**2 / (2 * step_mm**2) + SMOOTHNESS * float((2 / level.step_mm**2).sum())
-    step = _solved(system, right.astype(np.float32), diagonal)
+    step = solve_symmetric(system, right.astype(np.float32), diagonal)
     before = _cost(rest, u, level.step_mm)
     for part in (1.0, 0.5, 0.25, 0.125):
         tried = np.asarray(u + np.float32(part) * step)
@@ -292,7 +260,7 @@ def _stiff(u: Floats, step_mm: Floats) -> Floats:
     out = np.zeros_like(u)
     for axis in range(3):
         weight = np.float32(SMOOTHNESS / step_mm[axis] ** 2)
-        ahead, behind = _part(axis, 1, None), _part(axis, None, -1)
+        ahead, behind = part_along(axis, 1, None), part_along(axis, None, -1)
         apart = weight * (u[ahead] - u[behind])
         out[ahead] += apart
         out[behind] -= apart
@@ -301,23 +269,3 @@ def _stiff(u: Floats, step_mm: Floats) -> Floats:
 
 def _cost(rest: Floats, u: Floats, step_mm: Floats) -> float:
     return float((rest.astype(np.float64) ** 2).sum() + (u * _stiff(u, step_mm)).astype(np.float64).sum())
-
-
-def _solved(system: Callable[[Floats], Floats], right: Floats, diagonal: Floats) -> Floats:
-    """Solve a symmetric system by conjugate gradients."""
-    x, rest = np.zeros_like(right), right.copy()
-    scaled = rest / diagonal
-    way, size = scaled.copy(), float((rest * scaled).sum())
-    target = SOLVER_TOLERANCE**2 * size
-    for _ in range(SOLVER_STEPS):
-        if size <= target:
-            break
-        image = system(way)
-        length = np.float32(size / float((way * image).sum()))
-        x += length * way
-        rest -= length * image
-        scaled = rest / diagonal
-        after = float((rest * scaled).sum())
-        way = scaled + np.float32(after / size) * way
-        size = after
-    return np.asarray(x)

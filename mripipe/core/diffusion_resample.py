@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, map_coordinates
 
-from mripipe.core.diffusion_distortion import slope_along
 from mripipe.core.diffusion_motion import STILL_MM, SeriesMotion
+from mripipe.core.field_algebra import slope_along
 from mripipe.core.grid import voxel_sizes_mm, voxel_to_world
 
 Floats = NDArray[np.floating]

@@ -56,6 +56,9 @@ class DiffusionVisit:
     """As `b0`, before distortion by the field was undone; None where it was left."""
     eddy_mm: tuple[float, ...] = ()
     """How far eddy currents displaced the head in each volume, at most; empty where it was not sought."""
+    distorted_along: int | None = None
+    """Array axis of the phase encoding, along which the field still distorts the images and is to be sought
+    in the anatomy; None where it was undone, where the axis is not told, or where it is to be left."""
 
 
 @dataclass(frozen=True)
@@ -183,7 +186,8 @@ class DiffusionResult:
     rd: Path | None = None
     direction: Path | None = None
     to_reference: Path | None = None
-    """Resamples diffusion images onto the reference image: maps reference points to diffusion points."""
+    """Resamples diffusion images onto the reference image: maps reference points to diffusion points; rigid,
+    and bent by the field where that was found in the anatomy."""
     steps: tuple[str, ...] = ()
     motion: tuple[tuple[float, ...], ...] = ()
     dropped_slices: tuple[tuple[int, int], ...] = ()

@@ -23,8 +23,9 @@ from mripipe.figures.sticks import stick_panels, stick_planes
 from mripipe.figures.svg import outline_path
 from mripipe.model.diffusion import DiffusionResult
 from mripipe.model.results import VisitResult
+from mripipe.reports.diffusion_way import read_way
 from mripipe.reports.gallery import Gallery
-from mripipe.reports.images import move_to_reference, read_linear_transform, read_vectors, read_volume
+from mripipe.reports.images import read_vectors, read_volume
 from mripipe.reports.streamline_pictures import draw_streamlines
 from mripipe.steps.diffusion_place import map_points
 
@@ -87,9 +88,9 @@ def _tracts(
     """Draw FA in the colours of its directions with outlines of tracts and lesion."""
     if diffusion.fa is None or diffusion.direction is None or diffusion.to_reference is None:
         return None
-    to_diffusion = read_linear_transform(diffusion.to_reference)
-    fa = move_to_reference(read_volume(diffusion.fa), to_diffusion)
-    directions = read_vectors(diffusion.direction) @ to_diffusion[:3, :3]
+    way, own = read_way(diffusion.to_reference), read_volume(diffusion.fa)
+    fa = way.moved(own)
+    directions = way.moved_vectors(read_vectors(diffusion.direction), own.affine)
     cuts = cut_outlines(planes, {kind: mask for kind, mask in masks.items() if kind == "lesion"})
     kinds = ["lesion"] if "lesion" in masks else []
     if visit.from_mni is not None:
@@ -132,13 +133,17 @@ def _before_unwarping(
     masks: dict[str, Volume],
     planes: Sequence[Plane],
 ) -> Gallery | None:
-    """Draw the same image before distortion by the field was undone."""
+    """Draw the same image before distortion by the field was undone, in the series or for the picture."""
+    kept = diffusion.b0_distorted
+    if kept is None and (diffusion.to_reference is None or read_way(diffusion.to_reference).bend is None):
+        return None
     return _over_reference(
-        diffusion.b0_distorted,
+        kept or diffusion.b0,
         diffusion,
         image,
         masks,
         planes,
+        distorted=True,
         note="The front of the brain and the temporal lobes should meet the lines better once distortion is "
         "undone than here.",
     )
@@ -152,11 +157,12 @@ def _over_reference(
     planes: Sequence[Plane],
     *,
     note: str,
+    distorted: bool = False,
 ) -> Gallery | None:
     """Draw a diffusion image with the edges of the reference image's tissue."""
     if path is None or diffusion.to_reference is None:
         return None
-    moved = move_to_reference(read_volume(path), read_linear_transform(diffusion.to_reference))
+    moved = read_way(diffusion.to_reference).moved(read_volume(path), distorted=distorted)
     outlines = dict(masks)
     if "brain" in masks:
         outlines["reference-tissue"] = tissue_edges(image, masks["brain"])

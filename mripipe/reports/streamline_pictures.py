@@ -18,8 +18,9 @@ from mripipe.figures.planes import Plane
 from mripipe.figures.streamlines import streamline_path
 from mripipe.model.diffusion import DiffusionResult, TrackedTract
 from mripipe.model.results import VisitResult
+from mripipe.reports.diffusion_way import DiffusionWay, read_way
 from mripipe.reports.gallery import Gallery
-from mripipe.reports.images import move_to_reference, read_linear_transform, read_volume
+from mripipe.reports.images import read_volume
 
 Lines = list[NDArray[np.floating]]
 
@@ -34,15 +35,15 @@ def draw_streamlines(
     """Draw the streamlines of both sides over FA, and each side's alone; None where tracking was left out."""
     if not diffusion.tracked or diffusion.fa is None or diffusion.to_reference is None or not planes:
         return None
-    to_diffusion = read_linear_transform(diffusion.to_reference)
+    way = read_way(diffusion.to_reference)
     lines = {
-        tract.side: _read(tract.streamlines, np.linalg.inv(to_diffusion))
+        tract.side: _read(tract.streamlines, way)
         for tract in diffusion.tracked
         if tract.streamlines is not None
     }
     if not lines:
         return Gallery("", problem=f"{_told(diffusion.tracked)}. The atlas's values stay.")
-    fa = move_to_reference(read_volume(diffusion.fa), to_diffusion)
+    fa = way.moved(read_volume(diffusion.fa))
     lesion = {kind: mask for kind, mask in masks.items() if kind == "lesion"}
     everything = [line for side in lines.values() for line in side]
     cuts = [_cut(replace(planes[0], orientation="coronal"), everything, lesion)]
@@ -66,13 +67,14 @@ def _cut(view: Plane, lines: Lines, lesion: dict[str, Volume]) -> Cut:
     return replace(cut, paths={"streamlines": streamline_path(lines, plane), **cut.paths})
 
 
-def _read(path: Path, to_reference: NDArray[np.floating]) -> Lines:
+def _read(path: Path, way: DiffusionWay) -> Lines:
     """Read streamlines, in the reference image's space."""
     try:
         found = list(nib.streamlines.load(path).streamlines)
     except (OSError, ValueError, DataError, HeaderError) as error:
         raise InputError(f"{path.name}: cannot be read for the report ({type(error).__name__})") from error
-    return [line @ to_reference[:3, :3].T + to_reference[:3, 3] for line in found]
+    ends = np.cumsum([len(line) for line in found])[:-1]
+    return list(np.split(way.points(np.concatenate(found)), ends)) if found else []
 
 
 def _told(tracked: Sequence[TrackedTract]) -> str:

@@ -69,6 +69,7 @@ def fit_diffusion(session: Session, *, settings: DiffusionSettings, folder: Path
         dropped_slices=prepared.dropped,
         warnings=prepared.warnings,
         eddy_mm=prepared.eddy_mm,
+        distorted_along=prepared.distorted_along,
     )
 
 

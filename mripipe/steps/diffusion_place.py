@@ -15,6 +15,7 @@ from mripipe.core.itk import LPS, affine_transform
 from mripipe.core.placement import register_and_check
 from mripipe.model.diffusion import DiffusionVisit
 from mripipe.model.stages import NormalisedVisit
+from mripipe.steps.diffusion_bend import bent, find_bend, way_back
 from mripipe.steps.load import load_image, load_own_mask
 from mripipe.steps.transforms import resample, write_transform
 
@@ -57,25 +58,33 @@ class PlacedDiffusion:
 
 def place_diffusion(
     diffusion: DiffusionVisit, normalised: NormalisedVisit, folder: Path
-) -> tuple[PlacedDiffusion, tuple[str, ...]]:
+) -> tuple[PlacedDiffusion, tuple[str, ...], tuple[str, ...]]:
     """Register the b = 0 image rigidly to the reference image, the lesion left out; look voxels up in MNI.
+
+    Where the field still distorts the series, it is sought in the anatomy, and the way is bent by it.
 
     Returns
     -------
     tuple
-        Where the voxels lie, and a warning where that is not beyond doubt.
+        Where the voxels lie, what was done beside the rigid registration, and a warning where the place is
+        not beyond doubt.
 
     """
     prepared = normalised.segmented.prepared
     reference, b0 = load_image(prepared.preproc), load_image(diffusion.b0)
     head, lesion = load_own_mask(prepared.brain_mask), load_own_mask(normalised.segmented.final_mask)
     matrix, placement = register_and_check(reference, head, b0, np.eye(4), left_out=lesion)
-    way = write_transform(affine_transform(matrix), folder / "to_reference.h5")
+    way: sitk.Transform = affine_transform(matrix)
+    told: tuple[str, ...] = ()
+    if diffusion.distorted_along is not None:
+        bend = find_bend(diffusion, diffusion.distorted_along, normalised, way)
+        way, told = way if bend.transform is None else bent(bend.transform, way), (bend.told,)
+    written = write_transform(way, folder / "to_reference.h5")
     doubt = (
         f"diffusion may be misplaced over the {prepared.reference_suffix}: another position, a centimetre or"
         " more away, fits about as well as the one found; look at its pictures"
     )
-    return place_by(diffusion, normalised, way), (doubt,) if placement.doubtful else ()
+    return place_by(diffusion, normalised, written), told, (doubt,) if placement.doubtful else ()
 
 
 def place_by(diffusion: DiffusionVisit, normalised: NormalisedVisit, to_reference: Path) -> PlacedDiffusion:
@@ -84,7 +93,7 @@ def place_by(diffusion: DiffusionVisit, normalised: NormalisedVisit, to_referenc
     reference, b0 = load_image(prepared.preproc), load_image(diffusion.b0)
     head, lesion = load_own_mask(prepared.brain_mask), load_own_mask(normalised.segmented.final_mask)
     way = sitk.ReadTransform(str(to_reference))
-    there = way.GetInverse()
+    there = way_back(way)
     older = normalised.segmented.contralateral_mask
     inside, infarct = (_shares(part, reference.affine, b0, there) for part in (head, lesion))
     share = _shares(lesion | load_own_mask(older), reference.affine, b0, there) if older else infarct

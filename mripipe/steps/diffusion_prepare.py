@@ -45,6 +45,8 @@ class Prepared:
     dropped: tuple[tuple[int, int], ...]
     distorted: NDArray[np.float32] | None
     """Mean at b = 0 before distortion was undone (X, Y, Z); None where it was left."""
+    distorted_along: int | None
+    """Array axis along which the field still distorts and may be sought; None where it may not."""
     steps: tuple[str, ...]
     warnings: tuple[str, ...]
 
@@ -107,8 +109,10 @@ def prepare_series(series: Series, session: Session, settings: DiffusionSettings
     axes = _check_table(data, table, series, mask)
     steps.append(_axes_told(axes))
     warnings = (*series.notes, *distortion.notes, *_dropped_warning(dropped), *_axes_warning(axes))
+    sought = settings.distortion == "auto" and distortion.warp is None and series.phase_encoding is not None
+    along = "ijk".index(series.phase_encoding[0]) if sought and series.phase_encoding else None
     eddy = () if motion.eddy_mm is None else tuple(round(float(mm), 4) for mm in motion.eddy_mm)
-    return Prepared(data, mask, table, numbers, eddy, dropped, distorted, tuple(steps), warnings)
+    return Prepared(data, mask, table, numbers, eddy, dropped, distorted, along, tuple(steps), warnings)
 
 
 def _parts(series: Series) -> list[_Part]:

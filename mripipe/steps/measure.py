@@ -15,7 +15,6 @@ from mripipe.core.border import surface_area_mm2
 from mripipe.core.change import repeat_deviation_ml
 from mripipe.core.grid import Volume, voxel_sizes_mm
 from mripipe.core.itk import LPS
-from mripipe.core.tissue import fit_tissues
 from mripipe.core.ventricles import fluid_mask, ventricle_fluid, ventricle_room, ventricle_volumes_ml
 from mripipe.core.volumetry import count_components, lesion_side, lesion_volume_ml
 from mripipe.model.atlas import AtlasFiles
@@ -29,6 +28,7 @@ from mripipe.model.results import (
 from mripipe.model.stages import NormalisedVisit
 from mripipe.steps.load import load_image, load_own_mask
 from mripipe.steps.region_loads import region_loads
+from mripipe.steps.tissues import visit_tissues
 from mripipe.steps.transforms import resample
 
 LEAST_MCA_SHARE = 0.2
@@ -227,11 +227,7 @@ def _ventricles(
     template = load_template()
     room = ventricle_room(template.csf, template.affine).astype(np.float32)
     here = resample(Volume(room, template.affine), image, from_mni) >= 0.5
-    tissues = (Volume(part, template.affine) for part in (template.gm, template.wm, template.csf))
-    carried = [resample(tissue, image, from_mni)[brain] for tissue in tissues]
-    priors = np.stack(carried, axis=1).astype(float) + 0.01
-    priors /= priors.sum(axis=1, keepdims=True)
-    model = fit_tissues(image.data[brain][::8, None].astype(float), priors[::8])
+    model, _ = visit_tissues(image, brain, from_mni)
     inside = here & brain & ~lesion
     fluid = ventricle_fluid(image, fluid_mask(image, brain, model), inside, float(model.means[0, 0]))
     return ventricle_volumes_ml(fluid, here, lesion, x_mm, image.voxel_volume_ml)

@@ -41,7 +41,10 @@ from mripipe.steps.tract_rows import MAPS, SIDES, Measured, asymmetry_row, hemis
 LEAST_DIRECTIONS = 15
 """Fewer directions than this make FA depend on where the fibres point (Jones 2004,
 doi:10.1002/mrm.20033, asks for 20 and more)."""
-KEPT = ({f.name for f in fields(DiffusionVisit)} & {f.name for f in fields(DiffusionResult)}) - {"warnings"}
+KEPT = ({f.name for f in fields(DiffusionVisit)} & {f.name for f in fields(DiffusionResult)}) - {
+    "steps",
+    "warnings",
+}
 """What is said of the fitted diffusion goes into the result as it is."""
 Side = Literal["left", "right", "both"]
 OTHER: dict[str, Literal["left", "right"]] = {"left": "right", "right": "left"}
@@ -79,7 +82,7 @@ def measure_tracts(
     DiffusionResult
 
     """
-    placed, doubts = place_diffusion(diffusion, normalised, folder)
+    placed, told, doubts = place_diffusion(diffusion, normalised, folder)
     values = {name: load_image(getattr(diffusion, name)).data[placed.brain].astype(float) for name in MAPS}
     values |= free_water_values(diffusion, placed.brain)
     atlas, axes = load_tracts(), _axes(diffusion, placed)
@@ -122,6 +125,7 @@ def measure_tracts(
         ),
         to_reference=placed.to_reference,
         **{name: getattr(diffusion, name) for name in KEPT},
+        steps=(*diffusion.steps, *told),
         warnings=tuple(warnings),
     )
 

@@ -33,7 +33,12 @@ def write_transform(transform: sitk.Transform, path: Path) -> Path:
 
 
 def resample(
-    image: Volume, onto: Volume, transform: sitk.Transform, *, cubic: bool = False
+    image: Volume,
+    onto: Volume,
+    transform: sitk.Transform,
+    *,
+    cubic: bool = False,
+    nearest: bool = False,
 ) -> NDArray[np.float32]:
     """Resample an image once onto another grid; 0 outside.
 
@@ -44,9 +49,11 @@ def resample(
         Maps points of ``onto`` to points of ``image``.
     cubic : bool
         Cubic spline, cut at the image's own range, rather than linear.
+    nearest : bool
+        The nearest voxel's value.
 
     """
-    method = sitk.sitkBSpline if cubic else sitk.sitkLinear
+    method = sitk.sitkBSpline if cubic else sitk.sitkNearestNeighbor if nearest else sitk.sitkLinear
     moved = sitk.Resample(to_itk(image), to_itk(onto), transform, method, 0.0, sitk.sitkFloat32)
     data = sitk.GetArrayFromImage(moved).transpose(2, 1, 0)
     return np.asarray(np.clip(data, float(image.data.min()), float(image.data.max())))

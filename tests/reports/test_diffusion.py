@@ -9,6 +9,7 @@ import pytest
 import SimpleITK
 
 from mripipe.core.grid import Volume, voxel_to_world
+from mripipe.core.itk import displacement_transform
 from mripipe.errors import InputError
 from mripipe.figures.planes import Plane
 from mripipe.model.diffusion import DiffusionResult, TractAsymmetry, TractMetrics, TractProfile
@@ -17,6 +18,7 @@ from mripipe.reports.diffusion import profile_figures, ratio_figure
 from mripipe.reports.diffusion_pictures import diffusion_galleries, motion_figure
 from mripipe.reports.images import read_vectors
 from mripipe.reports.subject import render_report
+from mripipe.steps.diffusion_bend import bent
 
 LAS = np.array([[-4.0, 0, 0, 98], [0, 4, 0, -134], [0, 0, 4, -72], [0, 0, 0, 1]])
 SHAPE = (50, 59, 48)
@@ -138,6 +140,20 @@ def test_the_image_before_distortion_was_undone_is_drawn_after_the_one_of_now(tm
     ]
     assert galleries[1].outlines == galleries[2].outlines
     assert galleries[1].panels != galleries[2].panels
+
+
+def test_a_bent_way_is_drawn_with_and_without_its_bend(tmp_path):
+    seen, image, masks = placed(tmp_path)
+    rigid = SimpleITK.ReadTransform(str(tmp_path / "moved.txt"))
+    everywhere = displacement_transform(np.full((*SHAPE, 3), [0.0, 9.0, 0.0]), LAS)
+    SimpleITK.WriteTransform(bent(everywhere, rigid), str(tmp_path / "bent.h5"))
+    plane = Plane("axial", 10.0, (0.0, -18.0, 10.0), 200.0, 2.0)
+    diffusion = replace(seen.diffusion, to_reference=tmp_path / "bent.h5")
+    galleries = diffusion_galleries(replace(seen, diffusion=diffusion), image, masks, [plane])
+    straight = diffusion_galleries(seen, image, masks, [plane])
+    assert [g.title for g in galleries][2] == "The same before distortion by the field was undone"
+    assert galleries[2].panels == straight[1].panels
+    assert galleries[1].panels != straight[1].panels
 
 
 def test_a_file_that_cannot_be_read_is_told_in_its_gallery(tmp_path):

@@ -114,6 +114,7 @@ def test_a_reversed_run_without_gradients_undoes_distortion(visit, tmp_path):
         "PhaseEncodingDirection": "j-"}))  # fmt: skip
     fitted = fit_diffusion(added(visit, other), settings=BARE, folder=tmp_path)
     assert b0_error(fitted.b0) < 0.4 * b0_error(fitted.b0_distorted)
+    assert fitted.distorted_along is None
     told = next(step for step in fitted.steps if "distortion" in step)
     assert told.startswith("distortion by the field undone with runs of opposite phase encoding")
     assert nib.load(fitted.series).shape[3] == 14
@@ -124,6 +125,34 @@ def test_a_reversed_run_without_gradients_undoes_distortion(visit, tmp_path):
     assert nib.load(left.series).shape[3] == 13
     assert "distortion by the field: left as it is" in left.steps
     assert any("left out" in warning for warning in left.warnings)
+
+
+@pytest.mark.parametrize(
+    ("way", "setting", "preprocessed", "wanted"),
+    [
+        ("j-", "auto", False, 1),
+        ("i", "auto", False, 0),
+        (None, "auto", False, None),
+        ("j-", "none", False, None),
+        ("j-", "auto", True, None),
+    ],
+    ids=["j", "i", "not told", "not wanted", "preprocessed"],
+)
+def test_what_is_left_of_the_field_may_be_sought_in_the_anatomy(tmp_path, way, setting, preprocessed, wanted):
+    told = {} if way is None else AP | {"PhaseEncodingDirection": way}
+    gradients = even_gradients(12)
+    scan = run(tmp_path, "sub-1_ses-a_dwi", series(-1, gradients), gradients, **told)
+    session = Session("sub-1", "ses-a", (replace(scan, preprocessed=preprocessed),))
+    fitted = fit_diffusion(session, settings=replace(BARE, distortion=setting), folder=tmp_path)
+    assert fitted.distorted_along == wanted
+
+
+def test_the_axis_is_that_of_the_axes_as_they_are_kept(tmp_path):
+    """The second axis of what is stored PRS is the first of RAS."""
+    gradients = even_gradients(12)
+    scan = run(tmp_path, "sub-1_ses-a_dwi", series(-1, gradients), gradients, "PRS", **AP)
+    fitted = fit_diffusion(Session("sub-1", "ses-a", (scan,)), settings=BARE, folder=tmp_path)
+    assert fitted.distorted_along == 0
 
 
 def test_two_whole_runs_are_unwarped_and_joined(visit, tmp_path):
