@@ -109,8 +109,8 @@ def prepare_series(series: Series, session: Session, settings: DiffusionSettings
     axes = _check_table(data, table, series, mask)
     steps.append(_axes_told(axes))
     warnings = (*series.notes, *distortion.notes, *_dropped_warning(dropped), *_axes_warning(axes))
-    sought = settings.distortion == "auto" and distortion.warp is None and series.phase_encoding is not None
-    along = "ijk".index(series.phase_encoding[0]) if sought and series.phase_encoding else None
+    left = settings.distortion == "auto" and distortion.warp is None
+    along = _encoded_along(series) if left else None
     eddy = () if motion.eddy_mm is None else tuple(round(float(mm), 4) for mm in motion.eddy_mm)
     return Prepared(data, mask, table, numbers, eddy, dropped, distorted, along, tuple(steps), warnings)
 
@@ -183,7 +183,7 @@ def _motion(
     """Find each volume's motion and eddy currents against the first volume of its part."""
     n_volumes = data.shape[3]
     sought = [part for part in parts if settings.motion and part.can_predict]
-    axis = _eddy_axis(series, settings) if sought else None
+    axis = _encoded_along(series) if sought and settings.eddy else None
     whole = still(n_volumes)
     eddy = None if axis is None else still(n_volumes)
     for part in sought:
@@ -194,10 +194,9 @@ def _motion(
     return whole if eddy is None else replace(whole, eddy=eddy.matrices, eddy_mm=eddy.largest_mm)
 
 
-def _eddy_axis(series: Series, settings: DiffusionSettings) -> int | None:
-    if not settings.eddy or series.phase_encoding is None:
-        return None
-    return "ijk".index(series.phase_encoding[0])
+def _encoded_along(series: Series) -> int | None:
+    """Return the array axis of the phase encoding; None where no sidecar tells it."""
+    return None if series.phase_encoding is None else "ijk".index(series.phase_encoding[0])
 
 
 def _mean_plain(data: NDArray[np.float32], series: Series, part: _Part, motion: SeriesMotion) -> Volume:
