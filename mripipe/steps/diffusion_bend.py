@@ -14,7 +14,7 @@ from scipy.ndimage import gaussian_filter
 
 from mripipe.core.diffusion_anatomy import TissueShown, agreement, field_from_anatomy, unbent
 from mripipe.core.grid import Volume
-from mripipe.core.itk import displacement_transform
+from mripipe.core.itk import displacement_transform, one_thread
 from mripipe.model.diffusion import DiffusionVisit
 from mripipe.model.stages import NormalisedVisit
 from mripipe.steps.load import load_image, load_own_mask
@@ -105,13 +105,14 @@ def way_back(way: sitk.Transform) -> sitk.Transform:
     back_again: sitk.Transform = rigid.GetInverse()
     if bend is None:
         return back_again
-    straight = sitk.InvertDisplacementField(
-        bend.GetDisplacementField(),
-        maximumNumberOfIterations=200,
-        maxErrorToleranceThreshold=1e-4,
-        meanErrorToleranceThreshold=1e-5,
-        enforceBoundaryCondition=False,
-    )
+    with one_thread():
+        straight = sitk.InvertDisplacementField(
+            bend.GetDisplacementField(),
+            maximumNumberOfIterations=200,
+            maxErrorToleranceThreshold=1e-4,
+            meanErrorToleranceThreshold=1e-5,
+            enforceBoundaryCondition=False,
+        )
     return sitk.CompositeTransform([back_again, sitk.DisplacementFieldTransform(straight)])
 
 
