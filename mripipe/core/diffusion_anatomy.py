@@ -9,7 +9,8 @@ u minimises the squares of what is left.
 
 A field made outside the head, by the air of sinuses and ear canals, is harmonic inside it: its Laplacian
 is 0. That, and not the field's size or slope, is what u is held to, so that a shift or a scale costs nothing.
-b = 0 has no part in it, and tells afterwards whether the field found is true.
+b = 0 has no part in it, and tells afterwards where the field found is true: beside the sinuses, where signal
+is lost and skull is near, it may not be.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ BEND = 0.03
 """A Laplacian of so much (mm/mm^2) costs as much as a misfit of one deviation."""
 GAIN_ORDER = 3
 """Of the polynomial, over the whole image, that the gain is."""
+ASKED_MM = 10.0
+"""b = 0 is asked over a neighbourhood of this deviation whether a field is true."""
 UNLIKE = 3.0
 """Deviations from the mixture, from which a place is left out: no tissue is like that."""
 STEEPEST = 0.9
@@ -119,11 +122,42 @@ def field_from_anatomy(
     return stretched(u, fa.shape)
 
 
+def where_borne_out(
+    displacement_mm: Floats, image: Floats, shown: TissueShown, zooms_mm: Floats, axis: int
+) -> NDArray[np.float32]:
+    """Return a displacement (X, Y, Z) where an image without part in it agrees better by it, and 0 elsewhere.
+
+    Parameters
+    ----------
+    displacement_mm, image : array (X, Y, Z)
+        From `field_from_anatomy`, and b = 0.
+    shown : TissueShown
+    zooms_mm : array (3,)
+    axis : int
+
+    """
+    straight = unbent(image, displacement_mm, float(zooms_mm[axis]), axis, pressed=True)
+    gained = _misfit(image, shown) - _misfit(straight, shown)
+    better = gaussian_filter(gained, ASKED_MM / np.asarray(zooms_mm)) > 0.0
+    # Tapered: a field that ends at once would fold the head.
+    share = gaussian_filter(better.astype(np.float32), 0.5 * ASKED_MM / np.asarray(zooms_mm))
+    return np.asarray(displacement_mm * share, np.float32)
+
+
 def agreement(image: Floats, shown: TissueShown) -> float:
     """Return the share of an image's variance (X, Y, Z) that the mixture of tissues explains, at most 1."""
     own, shares = image[shown.region].astype(float), shown.tissues[:, shown.region].T.astype(float)
     rest = own - _mixture(own, shares, _polynomials(shown.region))
     return 1.0 - float(np.var(rest)) / max(float(np.var(own)), 1e-12)
+
+
+def _misfit(image: Floats, shown: TissueShown) -> NDArray[np.float32]:
+    """Return squares of what the mixture leaves (X, Y, Z), in robust deviations, cut at `UNLIKE`."""
+    own, shares = image[shown.region].astype(float), shown.tissues[:, shown.region].T.astype(float)
+    rest = own - _mixture(own, shares, _polynomials(shown.region))
+    out = np.zeros(image.shape, np.float32)
+    out[shown.region] = np.clip(rest / _deviation(rest), -UNLIKE, UNLIKE) ** 2
+    return out
 
 
 def unbent(image: Floats, displacement_mm: Floats, zoom_mm: float, axis: int, *, pressed: bool) -> Floats:

@@ -12,7 +12,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from mripipe.core.diffusion_anatomy import TissueShown, agreement, field_from_anatomy, unbent
+from mripipe.core.diffusion_anatomy import TissueShown, agreement, field_from_anatomy, unbent, where_borne_out
 from mripipe.core.grid import Volume
 from mripipe.core.itk import displacement_transform, one_thread
 from mripipe.model.diffusion import DiffusionVisit
@@ -60,7 +60,8 @@ def find_bend(
     Returns
     -------
     Bend
-        Nothing where b = 0, which is not used to find the field, agrees no better with the tissues by it.
+        Only where b = 0, which is not used to find the field, agrees better with the tissues by it; nothing
+        where it does so nowhere.
 
     """
     b0 = load_image(diffusion.b0)
@@ -73,6 +74,7 @@ def find_bend(
     signal = np.where(md > 0, b0.data * np.exp(-WEIGHTING * md), 0.0).astype(np.float32)
     zooms = b0.voxel_sizes_mm
     found = field_from_anatomy(fa, signal, shown, zooms, axis)
+    found = where_borne_out(found, b0.data, shown, zooms, axis)
     before = agreement(b0.data, shown)
     after = agreement(unbent(b0.data, found, float(zooms[axis]), axis, pressed=True), shown)
     compared = f"they explain {100 * before:.0f} % of b = 0 without it, {100 * after:.0f} % with it"

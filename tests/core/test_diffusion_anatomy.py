@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mripipe.core.diffusion_anatomy import TissueShown, agreement, field_from_anatomy, unbent
+from mripipe.core.diffusion_anatomy import TissueShown, agreement, field_from_anatomy, unbent, where_borne_out
 from mripipe.core.field_algebra import slope_along
 from tests.distorted_head import MM, SHAPE, ZOOMS, diffusion, field, points, shown
 
@@ -94,6 +94,27 @@ def test_a_signal_is_thinned_where_it_was_pressed_together():
     np.testing.assert_allclose(
         unbent(np.ones_like(image), away, 2.0, 1, pressed=True), 1 + slope_along(away, 2.0, 1), rtol=1e-6
     )
+
+
+@pytest.mark.parametrize(("sign", "kept"), [(1, True), (-1, False)], ids=["true", "wrong"])
+def test_a_field_is_kept_where_another_image_bears_it_out(sign, kept):
+    _, _, plain = diffusion(1.0)
+    seen, truth = shown(), field(points()).reshape(SHAPE).astype(np.float32)
+    ours = where_borne_out(sign * truth, plain, seen, ZOOMS, 1)
+    strong = seen.region & (np.abs(truth) > 2.0)
+    share = float(np.median(ours[strong] / (sign * truth[strong])))
+    assert share == pytest.approx(1.0 if kept else 0.0, abs=0.1)
+
+
+def test_what_is_true_on_one_side_alone_is_kept_there_alone():
+    _, _, plain = diffusion(1.0)
+    seen, truth = shown(), field(points()).reshape(SHAPE).astype(np.float32)
+    right = np.indices(SHAPE)[0] > SHAPE[0] // 2
+    ours = where_borne_out(np.where(right, truth, -truth), plain, seen, ZOOMS, 1)
+    far = np.abs(np.indices(SHAPE)[0] - SHAPE[0] / 2) > 6
+    strong = seen.region & far & (np.abs(truth) > 2.0)
+    assert np.median(ours[strong & right] / truth[strong & right]) > 0.8
+    assert np.median(np.abs(ours[strong & ~right] / truth[strong & ~right])) < 0.2
 
 
 def test_agreement_is_the_share_explained():

@@ -54,7 +54,9 @@ def test_the_way_leads_to_where_the_field_shows_the_head(tmp_path):
     inside = points()[shares(points()).sum(axis=0) >= 0.5]
     truth = field(inside)
     moved = map_points(found.transform, inside) - inside
-    assert np.percentile(np.abs(moved[:, 1] - truth), 95) < 0.35 * np.percentile(np.abs(truth), 95)
+    left, there = (np.percentile(np.abs(part), [50, 95]) for part in (moved[:, 1] - truth, truth))
+    assert left[0] < 0.5 * there[0]
+    assert left[1] < 0.4 * there[1]
     np.testing.assert_allclose(moved[:, [0, 2]], 0.0, atol=1e-6)
     assert found.told.startswith("distortion by the field sought in the tissues of the T1w: 0.")
     assert "images left as they are" in found.told
@@ -63,6 +65,7 @@ def test_the_way_leads_to_where_the_field_shows_the_head(tmp_path):
 def test_a_field_that_b0_does_not_bear_out_is_not_used(tmp_path, monkeypatch):
     wrong = 6.0 * np.sin(np.indices(SHAPE)[1] / 5.0).astype(np.float32)
     monkeypatch.setattr(diffusion_bend, "field_from_anatomy", lambda *given: wrong)
+    monkeypatch.setattr(diffusion_bend, "where_borne_out", lambda field, *given: field)
     found = find_bend(series(tmp_path, 0.0), 1, anatomy(tmp_path), STILL)
     assert found.transform is None
     assert "nothing gained, they explain" in found.told
@@ -82,6 +85,7 @@ def test_an_oblique_series_is_bent_along_its_own_axis(tmp_path, monkeypatch, axi
     turned[3] = [0, 0, 0, 1]
     away = (3.0 + 0.05 * np.indices(SHAPE)[2]).astype(np.float32)
     monkeypatch.setattr(diffusion_bend, "field_from_anatomy", lambda *given: away)
+    monkeypatch.setattr(diffusion_bend, "where_borne_out", lambda field, *given: field)
     compared = iter([0.5, 0.6])
     monkeypatch.setattr(diffusion_bend, "agreement", lambda *given: next(compared))
     found = find_bend(series(tmp_path, 0.0, turned), axis, anatomy(tmp_path), STILL)
