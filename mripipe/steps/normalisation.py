@@ -8,16 +8,14 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
-from scipy.ndimage import binary_dilation, distance_transform_edt, gaussian_filter
+from scipy.ndimage import binary_dilation
 
 from mripipe.atlases.template import Template, load_template
 from mripipe.core.affine_search import in_contrast_of
 from mripipe.core.deformation import invert_field, jacobian_determinant
-from mripipe.core.filling import fill_lesion
 from mripipe.core.grid import Volume
 from mripipe.core.itk import affine_transform, displacement_transform
-from mripipe.core.registration import Deformation, register_deformable
-from mripipe.core.roughspace import RoughMap, pull_to_template
+from mripipe.core.roughspace import RoughMap
 from mripipe.core.tissue import fit_tissues
 from mripipe.core.ventricles import (
     fluid_mask,
@@ -28,21 +26,15 @@ from mripipe.core.ventricles import (
 )
 from mripipe.model.settings import Level, RegistrationSettings
 from mripipe.model.stages import AlignedVisits, NormalisedVisit, SegmentedVisit
+from mripipe.steps.filled_deformation import coarse_part, deform_filled, undeformed
 from mripipe.steps.load import load_image, load_own_mask, save_image
 from mripipe.steps.transforms import resample, write_transform
 
-GRID_STEP = 2
-"""Every other template voxel: the field is smoother than that, and a file of it is small."""
 ITERATIONS: dict[Level, tuple[str, str]] = {
     "fast": ("40x0x0", "40x20x0"),
     "standard": ("60x40x0", "40x40x20"),
 }
-"""At 8, 4 and 2 mm, of the first pass and the second."""
-SMOOTHING = "3vox 0.5vox"
-RIM_VOXELS = 1
-"""Background that is compared, in coarse voxels: a wide one would rule the step size."""
-LESION_RIM_VOXELS = 2
-"""Around the filled infarct, in coarse voxels, where nothing is compared."""
+"""At 8, 4 and 2 mm, of the first pass, which mirrors by the affine alone, and the second."""
 LOW_DICE = 0.85
 """Tissue overlap outside the infarct below which a visit is flagged. The brain mask alone gives this much, so
 that it tells a wrong mask rather than a wrong map: half a centimetre astray costs 0.05."""
@@ -92,15 +84,21 @@ def normalise_visit(
         for path in (prepared.brain_mask, segmented.final_mask)
     )
     matrix = _affine_of(prepared.session.session_id, aligned)
-    found = _fill_and_deform(
-        image, brain, lesion, matrix, prepared.reference_suffix, template, settings.level
+    iterations = ITERATIONS[settings.level]
+    found = deform_filled(
+        image,
+        brain,
+        lesion,
+        undeformed(matrix, template),
+        prepared.reference_suffix,
+        template,
+        iterations if lesion.data.any() else iterations[-1:],
     )
-    coarse = _coarse_affine(template)
-    forward, backward = _both_ways(found, coarse)
+    forward, backward = _both_ways(found)
     grid = Volume(template.t1, template.affine)
     moved = resample(image, grid, forward, cubic=True)
     probability = resample(lesion, grid, forward)
-    jacobian = jacobian_determinant(found.displacement, coarse)[template.mask[_coarse_part()]]
+    jacobian = jacobian_determinant(found.displacement, found.affine)[template.mask[coarse_part()]]
     folded_percent = 100.0 * float(np.mean(jacobian <= 0))
     picture = in_contrast_of(prepared.reference_suffix, template.t1, template.gm, template.wm, template.csf)
     seen = resample(brain, grid, forward)
@@ -133,98 +131,19 @@ def normalise_visit(
     )
 
 
-def _both_ways(
-    found: Deformation, coarse: NDArray[np.floating]
-) -> tuple[sitk.CompositeTransform, sitk.CompositeTransform]:
+def _both_ways(found: RoughMap) -> tuple[sitk.CompositeTransform, sitk.CompositeTransform]:
     """Return the transforms of MNI points to native points and back; the one listed last comes first."""
     forward = sitk.CompositeTransform(
-        [affine_transform(found.matrix), displacement_transform(found.displacement, coarse)]
+        [affine_transform(found.matrix), displacement_transform(found.displacement, found.affine)]
     )
-    inverse = displacement_transform(invert_field(found.displacement, coarse), coarse)
+    inverse = displacement_transform(invert_field(found.displacement, found.affine), found.affine)
     return forward, sitk.CompositeTransform([inverse, affine_transform(np.linalg.inv(found.matrix))])
-
-
-def _near(brain: Volume) -> NDArray[np.bool_]:
-    """Return the brain and 2 mm of CSF and dura around it; more would bring in scalp."""
-    distance = distance_transform_edt(brain.data == 0, sampling=brain.voxel_sizes_mm)
-    return np.asarray(distance <= 2.0)
 
 
 def _affine_of(session_id: str, aligned: AlignedVisits) -> NDArray[np.floating]:
     """Return MNI mm to this visit's native mm, through the within-subject template."""
     index = aligned.session_ids.index(session_id)
     return np.asarray(np.array(aligned.to_visit[index]) @ np.array(aligned.affine_to_mni))
-
-
-def _coarse_part() -> tuple[slice, slice, slice]:
-    part = slice(None, None, GRID_STEP)
-    return part, part, part
-
-
-def _coarse_affine(template: Template) -> NDArray[np.float64]:
-    return np.asarray(template.affine @ np.diag([GRID_STEP, GRID_STEP, GRID_STEP, 1.0]))
-
-
-def _fill_and_deform(
-    image: Volume,
-    brain: Volume,
-    lesion: Volume,
-    matrix: NDArray[np.floating],
-    suffix: str,
-    template: Template,
-    level: Level,
-) -> Deformation:
-    """Fill and register twice: the first filling mirrors by the affine alone, the second by the first result.
-
-    A map that had seen the dark infarct would have shrunk it, and mirrored too little into it.
-    """
-    coarse = _coarse_affine(template)
-    still = np.zeros((*template.mask[_coarse_part()].shape, 3), np.float32)
-    found = Deformation(still, np.asarray(matrix, float))
-    near = _near(brain)
-    passes = ITERATIONS[level] if lesion.data.any() else ITERATIONS[level][-1:]
-    for iterations in passes:
-        known = RoughMap(found.matrix, found.displacement, coarse)
-        filled, unfilled = fill_lesion(image, lesion.data > 0, brain.data > 0, known)
-        stripped = Volume(np.where(near, filled.data, 0.0).astype(np.float32), image.affine)
-        found = _deform(stripped, lesion, unfilled, known, suffix, template, iterations)
-    return found
-
-
-def _deform(
-    image: Volume,
-    lesion: Volume,
-    unfilled: NDArray[np.bool_],
-    known: RoughMap,
-    suffix: str,
-    template: Template,
-    iterations: str,
-) -> Deformation:
-    """Register the filled brain; the infarct, carried by what is known, is left out of the comparison."""
-    picture = in_contrast_of(suffix, template.t1, template.gm, template.wm, template.csf)
-    part, affine = _coarse_part(), _coarse_affine(template)
-    smooth = gaussian_filter(picture, GRID_STEP / 4.0)[part]
-    region = binary_dilation(template.mask[part], iterations=RIM_VOXELS)
-    rim = LESION_RIM_VOXELS
-    # Where the other side could not fill it, the infarct itself is still there: keep further away.
-    for left_out, extra in ((lesion.data > 0, 0), (unfilled, rim)):
-        if left_out.any():
-            there = Volume(left_out.astype(np.float32), lesion.affine)
-            carried = (
-                pull_to_template(
-                    there, known, region.shape, affine, then=np.eye(4), outside=0.0, region=region
-                )
-                >= 0.5
-            )
-            region &= ~binary_dilation(carried, iterations=rim + extra)
-    return register_deformable(
-        Volume(smooth, affine),
-        image,
-        known.matrix,
-        fixed_mask=region,
-        iterations=iterations,
-        smoothing=SMOOTHING,
-    )
 
 
 def _fit(
