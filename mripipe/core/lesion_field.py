@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt
 from scipy.special import expit
 
+from mripipe.core.distance import depth_within
 from mripipe.core.smoothing import smoother_within
 
 Floats = NDArray[np.floating]
@@ -66,7 +66,7 @@ def lesion_probability(
     core = (strength >= CORE_LOG_ODDS) & (probability >= 0.5)
     if not core.any():
         return np.zeros_like(probability)
-    return np.where(distance_transform_edt(~core) <= CORE_REACH_MM, probability, np.float32(0.0))
+    return np.where(depth_within(~core) <= CORE_REACH_MM, probability, np.float32(0.0))
 
 
 def mean_field(

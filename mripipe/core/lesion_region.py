@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt, maximum_filter
+from scipy.ndimage import maximum_filter
 
+from mripipe.core.distance import depth_within
 from mripipe.core.smoothing import smoother_within
 
 Floats = NDArray[np.floating]
@@ -70,7 +71,7 @@ def regional_log_odds(
     off /= 1.4826 * np.median(np.abs(off[seen])) + 1e-9
     peak = maximum_filter(off, size=2 * PEAK_MM + 1)
     odds = off - np.maximum(LEAST_DEVIATIONS, 0.5 * peak)
-    rim = distance_transform_edt(seen) <= RIM_MM
+    rim = depth_within(seen) <= RIM_MM
     return np.where(seen, np.where(rim, np.minimum(odds, 0.0), odds), 0.0).astype(np.float32)
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import binary_dilation, distance_transform_edt, generate_binary_structure, label
+from scipy.ndimage import binary_dilation, generate_binary_structure, label
 
+from mripipe.core.distance import depth_within
 from mripipe.core.grid import box_about
 
 SHEET_MM = 2.5
@@ -44,9 +45,9 @@ def without_rim(found: NDArray[np.bool_], brain: NDArray[np.bool_]) -> NDArray[n
     margin = int(RIM_MM) + 1
     box = box_about(np.pad(found, margin), margin)
     part, inside = np.pad(found, margin)[box], np.pad(brain, margin)[box]
-    deep = distance_transform_edt(part) > SHEET_MM
-    opened = distance_transform_edt(~deep) < SHEET_MM if deep.any() else deep
-    superficial = distance_transform_edt(inside) <= RIM_MM
+    deep = depth_within(part) > SHEET_MM
+    opened = depth_within(~deep) < SHEET_MM if deep.any() else deep
+    superficial = depth_within(inside) <= RIM_MM
     kept = np.zeros(np.add(found.shape, 2 * margin), bool)
     kept[box] = part & (opened | ~superficial)
     return kept[margin:-margin, margin:-margin, margin:-margin]
@@ -90,7 +91,7 @@ def select_infarct(
     left = np.arange(probability.shape[0])[:, None, None] < probability.shape[0] / 2
     on_left = (pieces == main)[: probability.shape[0] // 2].sum() * 2 > (pieces == main).sum()
     same_side = left if on_left else ~left
-    near = distance_transform_edt(pieces != main) <= REACH_MM
+    near = depth_within(pieces != main) <= REACH_MM
     touching = np.bincount(pieces[near & same_side], minlength=count + 1)[1:] > 0
     here = np.bincount(pieces[territory & same_side], minlength=count + 1)[1:] * voxel_ml
     far = (sizes >= SMALLEST_FAR_PIECE_ML) & (here >= FAR_IN_TERRITORY * sizes)

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt, label
+from scipy.ndimage import label
 
+from mripipe.core.distance import depth_within
 from mripipe.core.grid import box_about
 from mripipe.core.ventricles import WIDENING_MM
 
@@ -43,7 +44,7 @@ def widened_ventricle(infarct: Masks, fluid: Masks, ventricles: Masks) -> Masks:
     if not (infarct & fluid).any() or not ventricles.any():
         return found
     box = box_about(infarct | ventricles, 1)
-    away = distance_transform_edt(~ventricles[box])
+    away = depth_within(~ventricles[box])
     inner = infarct[box] & fluid[box]
     pieces, count = label(inner)
     nearest, furthest = np.full(count + 1, np.inf), np.zeros(count + 1)
