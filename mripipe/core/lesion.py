@@ -13,9 +13,10 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt, gaussian_filter
+from scipy.ndimage import gaussian_filter
 from scipy.special import expit
 
+from mripipe.core.distance import depth_within
 from mripipe.core.healthy import HealthyModel, fit_healthy, mixed_prior
 from mripipe.core.lesion_edge import edge_log_odds
 from mripipe.core.lesion_field import lesion_probability
@@ -24,7 +25,7 @@ from mripipe.core.lesion_region import regional_log_odds
 from mripipe.core.lesion_select import select_infarct
 from mripipe.core.residual_bias import without_shading
 from mripipe.core.smoothing import smoother_within
-from mripipe.core.tissue import log_density, posterior
+from mripipe.core.tissue import log_density, posterior, with_a_say
 from mripipe.core.widened_ventricle import widened_ventricle
 
 Floats = NDArray[np.floating]
@@ -65,8 +66,12 @@ def lesion_log_odds(
     priors: Floats,
     territory: NDArray[np.bool_],
     ventricles: NDArray[np.bool_],
+    suspect: NDArray[np.bool_] | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return what each voxel says by itself: the log odds of infarct, and whether it would be cavity.
+
+    What may be infarct has no say in what healthy tissue looks like, nor in how the image is shaded: a large
+    one little brighter than grey matter would be taken for some of it.
 
     Parameters
     ----------
@@ -82,6 +87,8 @@ def lesion_log_odds(
         MCA territory of both sides.
     ventricles : array of bool (X, Y, Z)
         The template's lateral ventricles.
+    suspect : array of bool (X, Y, Z), optional
+        What may be infarct; what a first look at all voxels finds, where not given.
 
     Returns
     -------
@@ -91,15 +98,15 @@ def lesion_log_odds(
         Probability that a voxel, if it is infarct, is cavity rather than gliosis; 0 where `log_odds` is.
 
     """
-    # Looked at as it is first: the infarct must not be taken for shading.
-    first, _ = _log_odds(images, kinds, brain, priors, territory)
-    suspect = lesion_probability(first, brain) >= 0.5
+    if suspect is None:
+        first, _ = _log_odds(images, kinds, brain, priors, territory)
+        suspect = lesion_probability(first, brain) >= 0.5
     levelled = np.stack(
         [level(i, k, brain, priors, left_out=suspect) for i, k in zip(images, kinds, strict=True)]
     )
-    log_odds, cavity = _log_odds(levelled, kinds, brain, priors, territory)
+    log_odds, cavity = _log_odds(levelled, kinds, brain, priors, territory, suspect)
     if kinds == ("T1w",):
-        log_odds += _regional(levelled[0], brain, priors)
+        log_odds += _regional(levelled[0], brain, priors, suspect)
     infarct = select_infarct(lesion_probability(log_odds, brain), territory, brain)
     solid = cavity < 0.5
     widened = widened_ventricle(infarct, ~solid, ventricles)
@@ -119,6 +126,7 @@ def _log_odds(
     brain: NDArray[np.bool_],
     priors: Floats,
     territory: NDArray[np.bool_],
+    left_out: NDArray[np.bool_] | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return log odds and cavity from images whose shading is dealt with."""
     seen = brain & np.isfinite(images[0])
@@ -126,23 +134,33 @@ def _log_odds(
     for present, region in view_patterns(images, seen):
         fitted = seen & np.isfinite(images[present]).all(axis=0)
         names = tuple(kinds[c] for c in present)
-        evidence[region], cavity[region] = _evidence(images[present], names, fitted, region, priors)
+        evidence[region], cavity[region] = _evidence(images[present], names, fitted, region, priors, left_out)
     return settle(evidence, seen, brain, territory), cavity
 
 
-def _regional(image: Floats, brain: NDArray[np.bool_], priors: Floats) -> NDArray[np.float32]:
+def _regional(
+    image: Floats, brain: NDArray[np.bool_], priors: Floats, left_out: NDArray[np.bool_]
+) -> NDArray[np.float32]:
     """Return what the surroundings of each voxel say on a T1w image."""
     seen = brain & np.isfinite(image)
-    model, _, expected = _healthy(image[seen][:, None].astype(np.float64), seen, priors, dark_csf=True)
+    values = image[seen][:, None].astype(np.float64)
+    model, _, expected = _healthy(values, seen, priors, left_out, dark_csf=True)
     odds = regional_log_odds(image, seen, expected, model.means[:, 0])
     return np.clip(odds, -LARGEST_EVIDENCE, LARGEST_EVIDENCE)
 
 
 def _healthy(
-    values: Floats, fitted: NDArray[np.bool_], priors: Floats, *, dark_csf: bool
+    values: Floats,
+    fitted: NDArray[np.bool_],
+    priors: Floats,
+    left_out: NDArray[np.bool_] | None,
+    *,
+    dark_csf: bool,
 ) -> tuple[HealthyModel, Floats, Floats]:
     """Return healthy tissue's model, log densities (4, N) of voxels, and the tissue expected there (4, N)."""
-    model = fit_healthy(values[::8], priors[:, fitted].T[::8].astype(np.float64), dark_csf=dark_csf)
+    counted = with_a_say(left_out, fitted)
+    shares = priors[:, fitted].T[counted][::8].astype(np.float64)
+    model = fit_healthy(values[counted][::8], shares, dark_csf=dark_csf)
     logs = model.log_densities(values)
     return model, logs, expected_tissue(logs, fitted, priors)
 
@@ -196,10 +214,11 @@ def _evidence(
     fitted: NDArray[np.bool_],
     region: NDArray[np.bool_],
     priors: Floats,
+    left_out: NDArray[np.bool_] | None,
 ) -> tuple[Floats, Floats]:
     """Return log-likelihood ratios of a region's voxels (N,), infarct over healthy, and cavity's share."""
     values = images[:, fitted].T.astype(np.float64)
-    model, logs, expected = _healthy(values, fitted, priors, dark_csf=kinds[0] != "T2w")
+    model, logs, expected = _healthy(values, fitted, priors, left_out, dark_csf=kinds[0] != "T2w")
     healthy = np.logaddexp.reduce(logs + np.log(expected), axis=0)
     cavity, solid = _cavity_and_solid(values, kinds, model)
     ratio = np.clip(np.logaddexp(solid, cavity) - healthy, -LARGEST_EVIDENCE, LARGEST_EVIDENCE)
@@ -234,7 +253,7 @@ def expected_tissue(logs: Floats, brain: NDArray[np.bool_], priors: Floats) -> F
     on both sides hides.
     """
     prior = priors[:, brain].copy()
-    shallow = distance_transform_edt(brain)[brain] <= RIM_MM
+    shallow = depth_within(brain)[brain] <= RIM_MM
     prior[2, shallow] = np.maximum(prior[2, shallow], RIM_CSF)
     four = mixed_prior(prior)
     smooth = smoother_within(brain, MIRROR_BLUR_MM)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, map_coordinates
 
-from mripipe.core.tissue import TYPICAL_DISTANCE, fit_tissues, log_density, posterior
+from mripipe.core.tissue import TYPICAL_DISTANCE, fit_tissues, log_density, posterior, with_a_say
 
 Floats = NDArray[np.floating]
 
@@ -38,7 +38,7 @@ def without_shading(
         Grey matter, white matter and CSF by the template, sum 1.
     left_out : array of bool (X, Y, Z), optional
         Places without a say, whose shading is that of their surroundings: what may be infarct. A large one
-        little brighter than tissue is as smooth as shading.
+        little brighter than tissue is as smooth as shading, and would be taken for some of the tissue.
 
     Returns
     -------
@@ -49,10 +49,10 @@ def without_shading(
     part = (slice(None, None, STEP),) * 3
     known = brain[part] & (np.nan_to_num(image[part]) > 0)
     values, expected = image[part][known].astype(float), priors[:, *part][:, known].T.astype(float)
-    counted = np.ones(len(values)) if left_out is None else ~left_out[part][known]
+    counted = with_a_say(None if left_out is None else left_out[part], known)
     shading = np.zeros(known.shape, np.float32)
     for _ in range(ROUNDS):
-        weight, stray = _straying(values * np.exp(-shading[known]), expected)
+        weight, stray = _straying(values * np.exp(-shading[known]), expected, counted)
         # From the image itself each time: smoothing what is left over would take an infarct for shading.
         shading = _smooth(weight * counted, stray + shading[known], known)
     # The last coarse voxel may lie before the image's last.
@@ -61,10 +61,10 @@ def without_shading(
     return np.asarray(image * np.exp(-fine), np.float32)
 
 
-def _straying(values: Floats, expected: Floats) -> tuple[Floats, Floats]:
+def _straying(values: Floats, expected: Floats, counted: NDArray[np.bool_]) -> tuple[Floats, Floats]:
     """Return each voxel's precision as grey or white matter, and its log ratio to that tissue's mean."""
     column = values[:, None]
-    model = fit_tissues(column[::2], expected[::2])
+    model = fit_tissues(column[counted][::2], expected[counted][::2])
     logs = np.stack([log_density(column, m, c) for m, c in zip(model.means, model.covariances, strict=True)])
     mean, deviation = model.means[:2, 0], np.sqrt(model.covariances[:2, 0, 0])
     share = posterior(logs, expected.T + 1e-6)[:2].T * (np.abs(column - mean) < TYPICAL_DISTANCE * deviation)

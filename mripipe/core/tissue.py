@@ -18,6 +18,8 @@ CLASSES = ("gm", "wm", "csf")
 ITERATIONS = 12
 TYPICAL_DISTANCE = 3.0
 """Mahalanobis distance from which a voxel counts as unexplained."""
+LEAST_HEALTHY = 0.5
+"""Share of the voxels that at least has a say: where more is suspected, the suspicion is what is wrong."""
 LEAST_DEVIATION = 0.02
 """Smallest standard deviation, as a share of white matter's brightness: no tissue is a single grey value."""
 
@@ -78,6 +80,24 @@ def fit_tissues(values: Floats, priors: Floats) -> TissueModel:
             centred = values - means[k]
             covariances[k] = (weight[:, None] * centred).T @ centred / total
     return TissueModel(means, covariances + floor)
+
+
+def with_a_say(left_out: NDArray[np.bool_] | None, region: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return which voxels of a region (N,) tissues are fitted to: all but those left out.
+
+    All of them where nothing is left out, or more than half would be.
+
+    Examples
+    --------
+    >>> with_a_say(np.array([True, False, True]), np.array([True, True, False])).tolist()
+    [False, True]
+
+    """
+    whole = np.ones(np.count_nonzero(region), bool)
+    if left_out is None:
+        return whole
+    counted = ~left_out[region]
+    return counted if counted.mean() >= LEAST_HEALTHY else whole
 
 
 def first_guess(values: Floats, priors: Floats) -> tuple[Floats, Floats]:

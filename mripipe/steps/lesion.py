@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt
 
 from mripipe.atlases.template import load_template
 from mripipe.atlases.territories import mca_mask
 from mripipe.core.agreement import dice_coefficient
 from mripipe.core.border import volume_interval_ml
+from mripipe.core.distance import depth_within
 from mripipe.core.grid import Volume
 from mripipe.core.itk import matrix_of, to_itk
 from mripipe.core.lesion import lesion_log_odds, tissue_priors
@@ -33,6 +33,7 @@ from mripipe.errors import InputError
 from mripipe.model.settings import LesionSettings
 from mripipe.model.stages import PreparedVisit, SegmentedVisit
 from mripipe.model.study import DIFFUSION_MAPS, Session
+from mripipe.steps.filled_deformation import deform_filled, undeformed
 from mripipe.steps.load import (
     LoadedMap,
     load_image,
@@ -51,6 +52,8 @@ NEVER = -100.0
 """Log odds where no infarct is looked for."""
 SKIN_MM = 1.5
 """Outermost layer of a brain mask, CSF and partial volume, in which no infarct is looked for."""
+CLOSE_PASSES = ("40x0x0", "40x20x0")
+"""Iterations at 8, 4 and 2 mm of the map by which an infarct is looked for again."""
 LEAST_SEEN = 0.1
 """Share of the brain that a sequence must show for tissues to be fitted in it."""
 PENCIL_MM, BORDER_MM, GREY_BORDER_MM = 0.5, 0.7, 2.5
@@ -100,15 +103,17 @@ def segment_visit(
     segmenter = _by_another_program if external else _by_acute if _shows_acute(prepared) else _by_asymmetry
     found = segmenter(prepared, reference, folder)
     if given is None:
-        return describe_infarct(found, found.probability, prepared, reference, folder)
+        return describe_infarct(found, found.probability, reference, folder)
     drawn = _on_reference(load_mask(given, _grids(prepared, reference)), prepared, reference)
-    return describe_infarct(found, drawn, prepared, reference, folder)
+    return describe_infarct(found, drawn, reference, folder)
 
 
 @dataclass(frozen=True)
 class FoundInfarct:
     """What a segmenter says of a visit, on the reference's grid, and what it says it from."""
 
+    prepared: PreparedVisit
+    """The visit with the map by which it was found."""
     probability: NDArray[np.float32]
     contralateral: NDArray[np.float32] | None
     """Probability of older infarcts on the other side; None where they are not looked for."""
@@ -124,14 +129,10 @@ class FoundInfarct:
 
 
 def describe_infarct(
-    found: FoundInfarct,
-    used: NDArray[np.float32],
-    prepared: PreparedVisit,
-    reference: Volume,
-    folder: Path,
+    found: FoundInfarct, used: NDArray[np.float32], reference: Volume, folder: Path
 ) -> SegmentedVisit:
     """Measure the infarct that is used, an expert's or the one found, and write it and the one found."""
-    affine = reference.affine
+    prepared, affine = found.prepared, reference.affine
     mask, auto = used >= 0.5, found.probability >= 0.5
     manual = prepared.session.lesion_mask is not None
     border_mm = PENCIL_MM if manual else GREY_BORDER_MM if found.sequences == ("T1w",) else BORDER_MM
@@ -241,7 +242,7 @@ def _on_symmetric_grid(prepared: PreparedVisit, reference: Volume, suffixes: tup
 
     seen = pull(Volume(brain.astype(np.float32), reference.affine), np.eye(4), 0.0) >= 0.5
     images = {prepared.reference_suffix: pull(reference, np.eye(4), np.nan)}
-    region = distance_transform_edt(seen & np.isfinite(images[prepared.reference_suffix])) > SKIN_MM
+    region = depth_within(seen & np.isfinite(images[prepared.reference_suffix])) > SKIN_MM
     for beside in prepared.coregistered:
         if beside.suffix in suffixes and not beside.misplaced:
             there = matrix_of(sitk.ReadTransform(str(beside.to_reference)))
@@ -254,18 +255,59 @@ def _on_symmetric_grid(prepared: PreparedVisit, reference: Volume, suffixes: tup
 
 
 def _by_asymmetry(prepared: PreparedVisit, reference: Volume, folder: Path) -> FoundInfarct:
-    """Segment on the symmetric template grid and carry the probability back."""
+    """Segment on the symmetric template grid, map the brain anew with that filled, and segment again.
+
+    The first map can only bend stiffly, or the infarct would bend it.
+    """
+    grid, odds, cavity = _look(prepared, reference)
+    first = infarct_from_log_odds(_bounded(odds, grid), prepared, reference)[0] >= 0.5
+    if first.any():
+        prepared = _mapped_closely(prepared, reference, first, folder)
+        grid, odds, cavity = _look(prepared, reference, first)
+    return _found(odds, cavity, tuple(grid.images), grid, prepared, reference, folder)
+
+
+def _look(
+    prepared: PreparedVisit, reference: Volume, suspect: NDArray[np.bool_] | None = None
+) -> tuple[_Symmetric, NDArray[np.float32], NDArray[np.float32]]:
+    """Return the symmetric grid, and the log odds and cavity of its voxels.
+
+    ``suspect`` is what an earlier look found, on the reference's grid.
+    """
     grid = _on_symmetric_grid(prepared, reference, (*BESIDE, "ADC"))
-    kinds = tuple(grid.images)
+    if suspect is not None:
+        there = Volume(suspect.astype(np.float32), reference.affine)
+        rough, shape = load_rough_map(prepared), grid.region.shape
+        carried = pull_to_template(
+            there, rough, shape, grid.affine, then=np.eye(4), outside=0.0, region=grid.region
+        )
+        suspect = carried >= 0.5
     odds, cavity = lesion_log_odds(
         np.stack(list(grid.images.values())),
-        kinds,
+        tuple(grid.images),
         grid.region,
         grid.priors,
         grid.territory,
         grid.ventricles,
+        suspect,
     )
-    return _found(odds, cavity, kinds, grid, prepared, reference, folder)
+    return grid, odds, cavity
+
+
+def _mapped_closely(
+    prepared: PreparedVisit, reference: Volume, infarct: NDArray[np.bool_], folder: Path
+) -> PreparedVisit:
+    """Return the visit with a map that follows its sulci and ventricles, the infarct found so far filled."""
+    template = load_template()
+    brain, lesion = (
+        Volume(mask.astype(np.float32), reference.affine)
+        for mask in (load_own_mask(prepared.brain_mask), infarct)
+    )
+    start = undeformed(np.array(prepared.affine_to_mni), template)
+    suffix = prepared.reference_suffix
+    found = deform_filled(reference, brain, lesion, start, suffix, template, CLOSE_PASSES)
+    warp = save_image(folder / "close_warp.nii.gz", found.displacement, found.affine)
+    return replace(prepared, rough_warp=warp)
 
 
 def _shows_acute(prepared: PreparedVisit) -> bool:
@@ -297,19 +339,25 @@ def _found(
 ) -> FoundInfarct:
     """Find the infarct by its log odds on the symmetric grid, and carry all of it to the native grid."""
     rough, brain = load_rough_map(prepared), load_own_mask(prepared.brain_mask)
-    odds = np.where(grid.region, odds, np.float32(0.0))
     native_cavity, native_odds = (
-        push_to_native(part, grid.affine, reference, rough, brain) for part in (cavity, odds)
+        push_to_native(part, grid.affine, reference, rough, brain)
+        for part in (cavity, np.where(grid.region, odds, np.float32(0.0)))
     )
-    odds = np.where(grid.region, odds, np.float32(NEVER))
+    bounded = _bounded(odds, grid)
     return FoundInfarct(
-        *infarct_from_log_odds(Volume(odds, grid.affine), prepared, reference, acute=acute),
+        prepared,
+        *infarct_from_log_odds(bounded, prepared, reference, acute=acute),
         save_image(folder / "cavity.nii.gz", native_cavity, reference.affine),
-        save_image(folder / "log_odds.nii.gz", odds, grid.affine),
+        save_image(folder / "log_odds.nii.gz", bounded.data, bounded.affine),
         save_image(folder / "native_log_odds.nii.gz", native_odds, reference.affine),
         kinds,
         acute,
     )
+
+
+def _bounded(odds: NDArray[np.float32], grid: _Symmetric) -> Volume:
+    """Return log odds that are `NEVER` where no infarct is looked for."""
+    return Volume(np.where(grid.region, odds, np.float32(NEVER)), grid.affine)
 
 
 def _by_another_program(prepared: PreparedVisit, reference: Volume, folder: Path) -> FoundInfarct:
@@ -322,7 +370,9 @@ def _by_another_program(prepared: PreparedVisit, reference: Volume, folder: Path
         )
     loaded = load_probability(session.external_lesion, _grids(prepared, reference))
     found = _by_asymmetry(prepared, reference, folder)
-    return FoundInfarct(_on_reference(loaded, prepared, reference), None, found.cavity, None, None)
+    return FoundInfarct(
+        found.prepared, _on_reference(loaded, prepared, reference), None, found.cavity, None, None
+    )
 
 
 def _territory() -> NDArray[np.bool_]:

@@ -64,9 +64,14 @@ def segment_in_time(
         seen += np.isfinite(said)
     said_of = infarct_from_log_odds(log_odds, prepared, reference, total / np.maximum(seen, 1.0))
     found = FoundInfarct(
-        *said_of, segmented.cavity, segmented.log_odds, segmented.native_log_odds, segmented.sequences
+        prepared,
+        *said_of,
+        segmented.cavity,
+        segmented.log_odds,
+        segmented.native_log_odds,
+        segmented.sequences,
     )
-    return describe_infarct(found, found.probability, prepared, reference, folder)
+    return describe_infarct(found, found.probability, reference, folder)
 
 
 def _log_odds_of(visit: SegmentedVisit) -> Volume:

@@ -161,3 +161,22 @@ def test_a_soft_border_is_drawn_half_way_for_faint_and_bright_infarcts(gliosis, 
     found = probability(pictures.astype(np.float32), "T1w", "FLAIR") > 0.5
     near = np.linalg.norm(POINTS - (13.0 * side, 3.0, 2.0), axis=-1) < 16.0
     assert abs((found & near).sum() / wide.sum() - 1.0) < 0.1
+
+
+def test_what_is_suspected_has_no_say_in_what_healthy_tissue_looks_like():
+    # A quarter of the brain is little brighter than grey matter: by itself it passes for some of it.
+    wide = BRAIN & ~FLUID & (POINTS[..., 0] > 6)
+    picture = images("FLAIR", lesion=np.zeros(SHAPE, bool))
+    sick = np.random.default_rng(1).normal(1.12 * LEVELS["FLAIR"][0], 8.0, SHAPE)
+    picture[0] = np.where(wide, sick, picture[0])
+    priors = tissue_priors(*(m.astype(np.float32) for m in (GREY, WHITE, FLUID)))
+    everywhere = np.ones(SHAPE, bool)
+    found = []
+    for suspect in (wide, BRAIN, None):
+        odds, _ = lesion_log_odds(picture, ("FLAIR",), BRAIN, priors, everywhere, VENTRICLES, suspect)
+        found.append(lesion_probability(odds, BRAIN) > 0.5)
+    assert dice(found[0], wide) > 0.8
+    assert found[0][BRAIN & (POINTS[..., 0] < 0)].mean() < 0.01
+    # Were all of it suspected there would be nothing to compare it with.
+    assert dice(found[1], wide) < 0.2
+    assert dice(found[2], wide) < 0.2

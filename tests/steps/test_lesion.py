@@ -11,13 +11,16 @@ import SimpleITK as sitk
 from scipy.ndimage import zoom
 
 from mripipe.core.border import volume_interval_ml
+from mripipe.core.deformation import sample_field
+from mripipe.core.filling import fill_lesion
+from mripipe.core.grid import Volume
 from mripipe.errors import InputError
 from mripipe.model.settings import LesionSettings
 from mripipe.model.stages import CoregisteredImage
 from mripipe.model.study import Session
 from mripipe.steps.lesion import NEVER, FoundInfarct, describe_infarct, infarct_from_log_odds, segment_visit
 from mripipe.steps.lesion_in_time import segment_in_time
-from mripipe.steps.load import load_image, load_plain, save_image
+from mripipe.steps.load import load_image, load_plain, load_rough_map, save_image
 from mripipe.steps.transforms import write_transform
 
 SETTINGS = LesionSettings()
@@ -97,6 +100,33 @@ def test_on_t1w_alone_the_interval_reaches_over_the_cortex(left_visit, right_vis
         mask, affine = read(found.final_mask) > 0, nib.load(found.final_mask).affine
         wanted = volume_interval_ml(mask, affine, border_mm=border)
         assert (found.lesion_ml_lower, found.lesion_ml_upper) == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_an_infarct_is_looked_for_again_by_a_map_made_without_it(side, request):
+    visit = request.getfixturevalue(f"{side}_visit")
+    assert visit.segmented.prepared == replace(
+        visit.prepared, rough_warp=visit.prepared.rough_warp.with_name("close_warp.nii.gz")
+    )
+    rough = load_rough_map(visit.segmented.prepared)
+    moved = visit.mni_mm + sample_field(rough.displacement, rough.affine, visit.mni_mm.T).T
+    errors_mm = np.linalg.norm(nib.affines.apply_affine(rough.matrix, moved) - visit.native_mm, axis=1)
+    # The phantom is bent smoothly, and half of its places lie no further than 2 mm from the affine's.
+    still = np.linalg.norm(nib.affines.apply_affine(rough.matrix, visit.mni_mm) - visit.native_mm, axis=1)
+    assert np.median(errors_mm) < 0.9 * np.median(still)
+
+
+@pytest.mark.usefixtures("coarse_template")
+def test_without_an_infarct_the_first_map_stays(left_visit, tmp_path):
+    image = load_image(left_visit.prepared.preproc)
+    rough = load_rough_map(left_visit.prepared)
+    lesion = Volume(left_visit.true["lesion"].astype(np.float32), image.affine)
+    whole, _ = fill_lesion(image, lesion.data > 0, left_visit.true["brain"], rough)
+    healthy = save_image(tmp_path / "healthy.nii.gz", whole.data, image.affine)
+    prepared = replace(left_visit.prepared, preproc=healthy)
+    found = segment_visit(prepared, settings=SETTINGS, folder=tmp_path)
+    assert (found.side, found.lesion_ml) == ("none", 0.0)
+    assert found.prepared == prepared
 
 
 def external(prepared, path):
@@ -211,7 +241,7 @@ def test_bright_with_the_adc_of_tissue_is_no_acute_infarct(left_visit, tmp_path)
 def test_an_older_infarct_on_the_other_side_is_not_counted(left_visit, tmp_path):
     first = left_visit.segmented
     assert (first.contralateral_ml, first.contralateral_mask) == (0.0, None)
-    prepared, odds = left_visit.prepared, load_plain(first.log_odds)
+    prepared, odds = first.prepared, load_plain(first.log_odds)
     # The same shape at the mirrored place, somewhat further back.
     both = np.where(
         odds.data > NEVER / 2, np.maximum(odds.data, np.roll(odds.data[::-1], -6, axis=1)), odds.data
@@ -219,7 +249,7 @@ def test_an_older_infarct_on_the_other_side_is_not_counted(left_visit, tmp_path)
     reference = load_image(prepared.preproc)
     infarct, other = infarct_from_log_odds(replace(odds, data=both), prepared, reference)
     here = (first.cavity, first.log_odds, first.native_log_odds)
-    found = describe_infarct(FoundInfarct(infarct, other, *here), infarct, prepared, reference, tmp_path)
+    found = describe_infarct(FoundInfarct(prepared, infarct, other, *here), infarct, reference, tmp_path)
     assert found.side == "left"
     assert found.lesion_ml == pytest.approx(first.lesion_ml, rel=0.1)
     old = read(found.contralateral_mask) > 0
