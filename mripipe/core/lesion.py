@@ -10,6 +10,7 @@ between the two.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from mripipe.core.distance import depth_within
 from mripipe.core.healthy import HealthyModel, fit_healthy, mixed_prior
 from mripipe.core.lesion_edge import edge_log_odds
 from mripipe.core.lesion_field import lesion_probability
+from mripipe.core.lesion_mixed_edge import mixed_edge_log_odds
 from mripipe.core.lesion_ranges import gliosis_range, infarct_range, log_uniform, sequences
 from mripipe.core.lesion_region import regional_log_odds
 from mripipe.core.lesion_select import select_infarct
@@ -43,6 +45,8 @@ OUTSIDE_TERRITORY_LOG_ODDS = -0.5
 RIM_MM = 2.5
 RIM_CSF = 0.5
 """In the outermost shell of a brain mask at least every second voxel is CSF: the mask's edge is no better."""
+BORDER_ROUNDS = 2
+"""The border on T1w alone is drawn anew about itself: it may lie further out than one band."""
 LEAST_PART = 0.05
 """Share of the brain that a set of sequences must show for tissues to be fitted in it."""
 GLIOSIS_IS_BRIGHTEST = {"FLAIR", "T2w"}
@@ -80,13 +84,10 @@ def lesion_log_odds(
         view, where the others decide.
     kinds : tuple of C str
         ``T1w``, ``T2w``, ``FLAIR`` or ``ADC``, each once.
-    brain : array of bool (X, Y, Z)
     priors : array (3, X, Y, Z)
         From `tissue_priors`.
-    territory : array of bool (X, Y, Z)
-        MCA territory of both sides.
-    ventricles : array of bool (X, Y, Z)
-        The template's lateral ventricles.
+    brain, territory, ventricles : arrays of bool (X, Y, Z)
+        MCA territory of both sides, and the template's lateral ventricles.
     suspect : array of bool (X, Y, Z), optional
         What may be infarct; what a first look at all voxels finds, where not given.
 
@@ -105,17 +106,19 @@ def lesion_log_odds(
         [level(i, k, brain, priors, left_out=suspect) for i, k in zip(images, kinds, strict=True)]
     )
     log_odds, cavity = _log_odds(levelled, kinds, brain, priors, territory, suspect)
-    if kinds == ("T1w",):
-        log_odds += _regional(levelled[0], brain, priors, suspect)
+    grey = _fit_grey(levelled[0], brain, priors, suspect) if kinds == ("T1w",) else None
+    if grey is not None:
+        odds = regional_log_odds(levelled[0], grey.seen, grey.expected, grey.model.means[:, 0])
+        log_odds += np.clip(odds, -LARGEST_EVIDENCE, LARGEST_EVIDENCE)
     infarct = select_infarct(lesion_probability(log_odds, brain), territory, brain)
     solid = cavity < 0.5
     widened = widened_ventricle(infarct, ~solid, ventricles)
     log_odds[widened] = -LARGEST_EVIDENCE
-    # A diffusion voxel is too large to tell where a border runs.
-    sharp = [c for c, kind in enumerate(kinds) if kind != "ADC"]
-    if not {kinds[c] for c in sharp} & GLIOSIS_IS_BRIGHTEST:
-        return log_odds, cavity
-    edge, held = edge_log_odds(levelled[sharp], infarct & ~widened, brain, solid)
+    infarct &= ~widened
+    if grey is not None:
+        edge, held = _grey_border(levelled[0], log_odds, infarct, solid, brain, territory, grey)
+    else:
+        edge, held = _bright_border(levelled, kinds, infarct, solid, brain)
     log_odds[held] = np.clip(edge[held], -LARGEST_EVIDENCE, LARGEST_EVIDENCE)
     return log_odds, cavity
 
@@ -138,15 +141,56 @@ def _log_odds(
     return settle(evidence, seen, brain, territory), cavity
 
 
-def _regional(
-    image: Floats, brain: NDArray[np.bool_], priors: Floats, left_out: NDArray[np.bool_]
-) -> NDArray[np.float32]:
-    """Return what the surroundings of each voxel say on a T1w image."""
+@dataclass(frozen=True, eq=False)
+class _Grey:
+    """Healthy tissue on a T1w alone."""
+
+    model: HealthyModel
+    seen: NDArray[np.bool_]
+    expected: Floats
+    """Shape (4, N), of the voxels seen."""
+
+
+def _fit_grey(image: Floats, brain: NDArray[np.bool_], priors: Floats, left_out: NDArray[np.bool_]) -> _Grey:
     seen = brain & np.isfinite(image)
     values = image[seen][:, None].astype(np.float64)
     model, _, expected = _healthy(values, seen, priors, left_out, dark_csf=True)
-    odds = regional_log_odds(image, seen, expected, model.means[:, 0])
-    return np.clip(odds, -LARGEST_EVIDENCE, LARGEST_EVIDENCE)
+    return _Grey(model, seen, expected)
+
+
+def _grey_border(
+    image: Floats,
+    log_odds: NDArray[np.float32],
+    infarct: NDArray[np.bool_],
+    solid: NDArray[np.bool_],
+    brain: NDArray[np.bool_],
+    territory: NDArray[np.bool_],
+    grey: _Grey,
+) -> tuple[Floats, NDArray[np.bool_]]:
+    """Return log odds near the border of what was found on T1w alone, and where they hold."""
+    expected = np.zeros((4, *brain.shape), np.float32)
+    expected[:, grey.seen] = grey.expected
+    for left in reversed(range(BORDER_ROUNDS)):
+        edge, held = mixed_edge_log_odds(image, infarct, brain, solid, expected, grey.model)
+        if left:
+            drawn = np.where(held, np.clip(edge, -LARGEST_EVIDENCE, LARGEST_EVIDENCE), log_odds)
+            infarct = select_infarct(lesion_probability(drawn, brain), territory, brain)
+    return edge, held
+
+
+def _bright_border(
+    images: Floats,
+    kinds: tuple[str, ...],
+    infarct: NDArray[np.bool_],
+    solid: NDArray[np.bool_],
+    brain: NDArray[np.bool_],
+) -> tuple[Floats, NDArray[np.bool_]]:
+    """Return the same where a sequence shows gliosis brighter than tissue; elsewhere they hold nowhere."""
+    # A diffusion voxel is too large to tell where a border runs.
+    sharp = [c for c, kind in enumerate(kinds) if kind != "ADC"]
+    if {kinds[c] for c in sharp} & GLIOSIS_IS_BRIGHTEST:
+        return edge_log_odds(images[sharp], infarct, brain, solid)
+    return np.zeros(brain.shape, np.float32), np.zeros(brain.shape, bool)
 
 
 def _healthy(

@@ -63,7 +63,7 @@ def edge_log_odds(images: Floats, infarct: Masks, region: Masks, solid: Masks) -
     shown = region[box] & solid[box] & np.isfinite(images[:, *box]).all(axis=0)
     inside, beside = (shown & side for side in (depth > PURE_MM, (depth < -PURE_MM) & (depth > -BESIDE_MM)))
     values = np.where(shown, images[:, *box], 0.0).astype(np.float32)
-    (within, known), (outside, also) = _local_means(values, inside), _local_means(values, beside)
+    (within, known), (outside, also) = local_means(values, inside), local_means(values, beside)
     sure = shown & known & also
     # Two sides, and more voxels than a covariance has numbers.
     if min((inside & sure).sum(), (beside & sure).sum()) < 10 * len(images):
@@ -75,7 +75,7 @@ def edge_log_odds(images: Floats, infarct: Masks, region: Masks, solid: Masks) -
     return log_odds, held
 
 
-def _local_means(values: Floats, part: Masks) -> tuple[Floats, Masks]:
+def local_means(values: Floats, part: Masks) -> tuple[Floats, Masks]:
     """Return the means (C, X, Y, Z) of a part's voxels around each place, and where there are enough."""
     weight = gaussian_filter(part.astype(np.float32), REACH_MM)
     sums = np.stack([gaussian_filter(np.where(part, image, np.float32(0.0)), REACH_MM) for image in values])

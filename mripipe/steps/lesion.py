@@ -20,6 +20,7 @@ from mripipe.core.itk import matrix_of, to_itk
 from mripipe.core.lesion import lesion_log_odds, tissue_priors
 from mripipe.core.lesion_acute import acute_log_odds
 from mripipe.core.lesion_field import ACUTE_MM, lesion_probability
+from mripipe.core.lesion_outline import closed_outline
 from mripipe.core.lesion_select import (
     select_acute,
     select_contralateral,
@@ -56,9 +57,10 @@ CLOSE_PASSES = ("40x0x0", "40x20x0")
 """Iterations at 8, 4 and 2 mm of the map by which an infarct is looked for again."""
 LEAST_SEEN = 0.1
 """Share of the brain that a sequence must show for tissues to be fitted in it."""
-PENCIL_MM, BORDER_MM, GREY_BORDER_MM = 0.5, 0.7, 2.5
+PENCIL_MM, BORDER_MM, GREY_BORDER_MM = 0.5, 0.7, 2.0
 """Uncertainty of the border: what a reader's pencil is good for, a program that does a little worse, and one
-that sees a T1w alone. There gliosis may be as grey as cortex, and the border lies on either side of it."""
+that sees a T1w alone. There gliosis may be as grey as cortex, 2 mm thick at least, and the border lies on
+either side of it."""
 
 
 def segment_visit(
@@ -205,7 +207,10 @@ def infarct_from_log_odds(
     def native(probability: NDArray[np.floating], kept: NDArray[np.bool_]) -> NDArray[np.float32]:
         if not kept.any():
             return np.zeros(reference.shape, np.float32)
-        return push_to_native(selected_probability(probability, kept), affine, reference, rough, brain)
+        selected = selected_probability(probability, kept)
+        # Fragments of a clot leave pieces of their own.
+        outlined = selected if acute else closed_outline(selected, region)
+        return push_to_native(outlined, affine, reference, rough, brain)
 
     if acute:
         probability = lesion_probability(evidence, region, elsewhere, start_mm=ACUTE_MM, core_mm=ACUTE_MM)
@@ -272,9 +277,10 @@ def _look(
 ) -> tuple[_Symmetric, NDArray[np.float32], NDArray[np.float32]]:
     """Return the symmetric grid, and the log odds and cavity of its voxels.
 
-    ``suspect`` is what an earlier look found, on the reference's grid.
+    ``suspect`` is what an earlier look found, on the reference's grid. ADC, whose voxels are large and
+    distorted, says that there is an infarct, and has no part in where it ends.
     """
-    grid = _on_symmetric_grid(prepared, reference, (*BESIDE, "ADC"))
+    grid = _on_symmetric_grid(prepared, reference, (*BESIDE, "ADC") if suspect is None else BESIDE)
     if suspect is not None:
         there = Volume(suspect.astype(np.float32), reference.affine)
         rough, shape = load_rough_map(prepared), grid.region.shape

@@ -163,6 +163,19 @@ def test_a_soft_border_is_drawn_half_way_for_faint_and_bright_infarcts(gliosis, 
     assert abs((found & near).sum() / wide.sum() - 1.0) < 0.1
 
 
+@pytest.mark.parametrize("side", [-1, 1])
+@pytest.mark.parametrize("gliosis", [40.0, 55.0])
+def test_on_t1w_alone_a_soft_border_within_white_matter_is_drawn_half_way(gliosis, side):
+    # Half gliosis, half white matter is as bright as grey matter: by itself it is no infarct.
+    wide = BRAIN & ~FLUID & (np.linalg.norm(POINTS - (13.0 * side, 3.0, 2.0), axis=-1) < 11.5)
+    healthy = images("T1w", lesion=np.zeros(SHAPE, bool))
+    share = gaussian_filter(wide.astype(float), 1.2)
+    found = probability((healthy + share * (gliosis - healthy)).astype(np.float32), "T1w") > 0.5
+    truth = (share >= 0.5) & ~FLUID
+    assert dice(found, truth) > 0.92
+    assert abs((found & ~FLUID).sum() / truth.sum() - 1.0) < 0.1
+
+
 def test_what_is_suspected_has_no_say_in_what_healthy_tissue_looks_like():
     # A quarter of the brain is little brighter than grey matter: by itself it passes for some of it.
     wide = BRAIN & ~FLUID & (POINTS[..., 0] > 6)

@@ -94,7 +94,7 @@ def test_found_infarct_has_the_wider_interval(left_visit):
 
 
 def test_on_t1w_alone_the_interval_reaches_over_the_cortex(left_visit, right_visit):
-    for visit, sequences, border in ((left_visit, {"T1w"}, 2.5), (right_visit, {"T1w", "FLAIR"}, 0.7)):
+    for visit, sequences, border in ((left_visit, {"T1w"}, 2.0), (right_visit, {"T1w", "FLAIR"}, 0.7)):
         found = visit.segmented
         assert set(found.sequences) == sequences
         mask, affine = read(found.final_mask) > 0, nib.load(found.final_mask).affine
@@ -215,7 +215,8 @@ def test_adc_is_low_in_the_first_days_and_high_later(left_visit, tmp_path, days,
     prepared = replace(left_visit.prepared, coregistered=images)
     when = Session("sub-001", "ses-a", days_from_onset=days)
     found = segment_visit(prepared, masks=when, settings=SETTINGS, folder=tmp_path)
-    assert found.sequences == (("trace", "ADC") if acute else ("T1w", "ADC"))
+    # Later the ADC helps to find it, and has no part in where it ends.
+    assert found.sequences == (("trace", "ADC") if acute else ("T1w",))
     assert found.acute == acute
     assert found.side == "left"
     assert dice(found, left_visit.true["lesion"]) > 0.85
