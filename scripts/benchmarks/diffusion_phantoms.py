@@ -93,8 +93,10 @@ def normalised(patient: PhantomPatient, visit: int, folder: Path) -> NormalisedV
     in_mni = lesion_in_mni(patient, visit) >= 0.5
     mni = save_image(folder / "mni.nii.gz", in_mni, template.affine, dtype=np.uint8)
     whole = Volume(in_mni.astype(np.float32), template.affine)
-    prepared = only(PreparedVisit, preproc=image, brain_mask=brain)
-    segmented = only(SegmentedVisit, prepared=prepared, final_mask=lesion, side=patient.side)
+    prepared = only(PreparedVisit, preproc=image, brain_mask=brain, reference_suffix="T1w")
+    segmented = only(
+        SegmentedVisit, prepared=prepared, final_mask=lesion, side=patient.side, contralateral_mask=None
+    )
     return only(
         NormalisedVisit,
         segmented=segmented,
