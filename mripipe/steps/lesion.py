@@ -235,6 +235,9 @@ class _Symmetric:
     affine: NDArray[np.float64]
 
 
+_Look = tuple[_Symmetric, NDArray[np.float32], NDArray[np.float32]]
+
+
 def _on_symmetric_grid(prepared: PreparedVisit, reference: Volume, suffixes: tuple[str, ...]) -> _Symmetric:
     """Carry a visit to the symmetric grid: the reference image, and those of `suffixes` that there are."""
     template, rough = load_template(), load_rough_map(prepared)
@@ -264,17 +267,19 @@ def _by_asymmetry(prepared: PreparedVisit, reference: Volume, folder: Path) -> F
 
     The first map can only bend stiffly, or the infarct would bend it.
     """
-    grid, odds, cavity = _look(prepared, reference)
-    first = infarct_from_log_odds(_bounded(odds, grid), prepared, reference)[0] >= 0.5
+    looked = _look(prepared, reference)
+    first = _probability(looked, prepared, reference) >= 0.5
     if first.any():
-        prepared = _mapped_closely(prepared, reference, first, folder)
-        grid, odds, cavity = _look(prepared, reference, first)
+        closely = _mapped_closely(prepared, reference, first, folder)
+        again = _look(closely, reference, first)
+        # What ADC alone shows is not lost: there the first look stands.
+        if "ADC" not in looked[0].images or (_probability(again, closely, reference) >= 0.5).any():
+            prepared, looked = closely, again
+    grid, odds, cavity = looked
     return _found(odds, cavity, tuple(grid.images), grid, prepared, reference, folder)
 
 
-def _look(
-    prepared: PreparedVisit, reference: Volume, suspect: NDArray[np.bool_] | None = None
-) -> tuple[_Symmetric, NDArray[np.float32], NDArray[np.float32]]:
+def _look(prepared: PreparedVisit, reference: Volume, suspect: NDArray[np.bool_] | None = None) -> _Look:
     """Return the symmetric grid, and the log odds and cavity of its voxels.
 
     ``suspect`` is what an earlier look found, on the reference's grid. ADC, whose voxels are large and
@@ -359,6 +364,12 @@ def _found(
         kinds,
         acute,
     )
+
+
+def _probability(looked: _Look, prepared: PreparedVisit, reference: Volume) -> NDArray[np.float32]:
+    """Return the infarct's probability on the reference's grid by one look."""
+    grid, odds, _ = looked
+    return infarct_from_log_odds(_bounded(odds, grid), prepared, reference)[0]
 
 
 def _bounded(odds: NDArray[np.float32], grid: _Symmetric) -> Volume:

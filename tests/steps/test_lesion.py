@@ -18,6 +18,7 @@ from mripipe.errors import InputError
 from mripipe.model.settings import LesionSettings
 from mripipe.model.stages import CoregisteredImage
 from mripipe.model.study import Session
+from mripipe.steps import lesion
 from mripipe.steps.lesion import NEVER, FoundInfarct, describe_infarct, infarct_from_log_odds, segment_visit
 from mripipe.steps.lesion_in_time import segment_in_time
 from mripipe.steps.load import load_image, load_plain, load_rough_map, save_image
@@ -225,6 +226,24 @@ def test_adc_is_low_in_the_first_days_and_high_later(left_visit, tmp_path, days,
         # It stays as diffusion shows it, whatever the later visits say.
         both = (found, left_visit.segmented)
         assert segment_in_time(found, both, left_visit.aligned, folder=tmp_path) is found
+
+
+@pytest.mark.usefixtures("coarse_template")
+def test_what_adc_alone_shows_is_not_lost_by_the_second_look(left_visit, tmp_path, monkeypatch):
+    real, looks = lesion.lesion_log_odds, []
+
+    def without_adc_nothing(images, kinds, *rest):
+        looks.append(kinds)
+        odds, cavity = real(images, kinds, *rest)
+        return (odds if "ADC" in kinds else np.full_like(odds, -2.0)), cavity
+
+    monkeypatch.setattr(lesion, "lesion_log_odds", without_adc_nothing)
+    prepared = replace(left_visit.prepared, coregistered=diffusion_of(left_visit, tmp_path, acute=False))
+    found = segment_visit(prepared, settings=SETTINGS, folder=tmp_path)
+    assert looks == [("T1w", "ADC"), ("T1w",)]
+    assert found.sequences == ("T1w", "ADC")
+    assert found.prepared == prepared
+    assert dice(found, left_visit.true["lesion"]) > 0.8
 
 
 @pytest.mark.usefixtures("coarse_template")
