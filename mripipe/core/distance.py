@@ -34,3 +34,20 @@ def depth_within(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
         outside, insideIsPositive=False, squaredDistance=True, useImageSpacing=False, backgroundValue=0.0
     )
     return np.sqrt(np.where(mask, sitk.GetArrayFromImage(squared), 0.0).astype(np.float64))
+
+
+def signed_depth(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return how deep each voxel lies within a mask, or, below 0, how far outside it.
+
+    Parameters
+    ----------
+    mask : array of bool (X, Y, Z)
+        Voxels of 1 mm, some of them set and some not.
+
+    Examples
+    --------
+    >>> signed_depth(np.array([[[False, False, True, True]]])).ravel().tolist()
+    [-2.0, -1.0, 1.0, 2.0]
+
+    """
+    return depth_within(mask) - depth_within(~mask)

@@ -21,13 +21,13 @@ from mripipe.core.distance import depth_within
 from mripipe.core.healthy import HealthyModel, fit_healthy, mixed_prior
 from mripipe.core.lesion_edge import edge_log_odds
 from mripipe.core.lesion_field import lesion_probability
-from mripipe.core.lesion_mixed_edge import mixed_edge_log_odds
+from mripipe.core.lesion_partial_volume import partial_volume_log_odds
 from mripipe.core.lesion_ranges import gliosis_range, infarct_range, log_uniform, sequences
 from mripipe.core.lesion_region import regional_log_odds
 from mripipe.core.lesion_select import select_infarct
 from mripipe.core.residual_bias import without_shading
 from mripipe.core.smoothing import smoother_within
-from mripipe.core.tissue import log_density, posterior, with_a_say
+from mripipe.core.tissue import log_density, posterior, voxels_to_fit
 from mripipe.core.widened_ventricle import widened_ventricle
 
 Floats = NDArray[np.floating]
@@ -84,10 +84,10 @@ def lesion_log_odds(
         view, where the others decide.
     kinds : tuple of C str
         ``T1w``, ``T2w``, ``FLAIR`` or ``ADC``, each once.
+    brain, territory, ventricles : arrays of bool (X, Y, Z)
+        The brain, the MCA territory of both sides, and the template's lateral ventricles.
     priors : array (3, X, Y, Z)
         From `tissue_priors`.
-    brain, territory, ventricles : arrays of bool (X, Y, Z)
-        MCA territory of both sides, and the template's lateral ventricles.
     suspect : array of bool (X, Y, Z), optional
         What may be infarct; what a first look at all voxels finds, where not given.
 
@@ -106,17 +106,19 @@ def lesion_log_odds(
         [level(i, k, brain, priors, left_out=suspect) for i, k in zip(images, kinds, strict=True)]
     )
     log_odds, cavity = _log_odds(levelled, kinds, brain, priors, territory, suspect)
-    grey = _fit_grey(levelled[0], brain, priors, suspect) if kinds == ("T1w",) else None
-    if grey is not None:
-        odds = regional_log_odds(levelled[0], grey.seen, grey.expected, grey.model.means[:, 0])
+    alone = _fit_t1w(levelled[0], brain, priors, suspect) if kinds == ("T1w",) else None
+    if alone is not None:
+        odds = regional_log_odds(
+            levelled[0], alone.seen, alone.expected[:, alone.seen], alone.model.means[:, 0]
+        )
         log_odds += np.clip(odds, -LARGEST_EVIDENCE, LARGEST_EVIDENCE)
     infarct = select_infarct(lesion_probability(log_odds, brain), territory, brain)
     solid = cavity < 0.5
     widened = widened_ventricle(infarct, ~solid, ventricles)
     log_odds[widened] = -LARGEST_EVIDENCE
     infarct &= ~widened
-    if grey is not None:
-        edge, held = _grey_border(levelled[0], log_odds, infarct, solid, brain, territory, grey)
+    if alone is not None:
+        edge, held = _t1w_border(levelled[0], log_odds, infarct, solid, brain, territory, alone)
     else:
         edge, held = _bright_border(levelled, kinds, infarct, solid, brain)
     log_odds[held] = np.clip(edge[held], -LARGEST_EVIDENCE, LARGEST_EVIDENCE)
@@ -142,36 +144,43 @@ def _log_odds(
 
 
 @dataclass(frozen=True, eq=False)
-class _Grey:
+class _HealthyT1w:
     """Healthy tissue on a T1w alone."""
 
     model: HealthyModel
     seen: NDArray[np.bool_]
     expected: Floats
-    """Shape (4, N), of the voxels seen."""
+    """Probability of the four classes, shape (4, X, Y, Z); 0 where it is not seen."""
 
 
-def _fit_grey(image: Floats, brain: NDArray[np.bool_], priors: Floats, left_out: NDArray[np.bool_]) -> _Grey:
+def _fit_t1w(
+    image: Floats, brain: NDArray[np.bool_], priors: Floats, left_out: NDArray[np.bool_]
+) -> _HealthyT1w:
     seen = brain & np.isfinite(image)
     values = image[seen][:, None].astype(np.float64)
-    model, _, expected = _healthy(values, seen, priors, left_out, dark_csf=True)
-    return _Grey(model, seen, expected)
+    expected = np.zeros((4, *brain.shape))
+    model, _, expected[:, seen] = _healthy(values, seen, priors, left_out, dark_csf=True)
+    return _HealthyT1w(model, seen, expected)
 
 
-def _grey_border(
+def _regional(image: Floats, alone: _HealthyT1w) -> NDArray[np.float32]:
+    """Return what the surroundings of each voxel say on a T1w image."""
+    odds = regional_log_odds(image, alone.seen, alone.expected[:, alone.seen], alone.model.means[:, 0])
+    return np.clip(odds, -LARGEST_EVIDENCE, LARGEST_EVIDENCE)
+
+
+def _t1w_border(
     image: Floats,
     log_odds: NDArray[np.float32],
     infarct: NDArray[np.bool_],
     solid: NDArray[np.bool_],
     brain: NDArray[np.bool_],
     territory: NDArray[np.bool_],
-    grey: _Grey,
+    alone: _HealthyT1w,
 ) -> tuple[Floats, NDArray[np.bool_]]:
     """Return log odds near the border of what was found on T1w alone, and where they hold."""
-    expected = np.zeros((4, *brain.shape), np.float32)
-    expected[:, grey.seen] = grey.expected
     for left in reversed(range(BORDER_ROUNDS)):
-        edge, held = mixed_edge_log_odds(image, infarct, brain, solid, expected, grey.model)
+        edge, held = partial_volume_log_odds(image, infarct, brain, solid, alone.expected, alone.model)
         if left:
             drawn = np.where(held, np.clip(edge, -LARGEST_EVIDENCE, LARGEST_EVIDENCE), log_odds)
             infarct = select_infarct(lesion_probability(drawn, brain), territory, brain)
@@ -202,7 +211,7 @@ def _healthy(
     dark_csf: bool,
 ) -> tuple[HealthyModel, Floats, Floats]:
     """Return healthy tissue's model, log densities (4, N) of voxels, and the tissue expected there (4, N)."""
-    counted = with_a_say(left_out, fitted)
+    counted = voxels_to_fit(left_out, fitted)
     shares = priors[:, fitted].T[counted][::8].astype(np.float64)
     model = fit_healthy(values[counted][::8], shares, dark_csf=dark_csf)
     logs = model.log_densities(values)

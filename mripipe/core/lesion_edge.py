@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from mripipe.core.distance import depth_within
+from mripipe.core.distance import signed_depth
 from mripipe.core.grid import box_about
 
 Floats = NDArray[np.floating]
@@ -59,7 +59,7 @@ def edge_log_odds(images: Floats, infarct: Masks, region: Masks, solid: Masks) -
     if not infarct.any():
         return log_odds, held
     box = box_about(infarct, int(np.ceil(BESIDE_MM)))
-    depth = depth_within(infarct[box]) - depth_within(~infarct[box])
+    depth = signed_depth(infarct[box])
     shown = region[box] & solid[box] & np.isfinite(images[:, *box]).all(axis=0)
     inside, beside = (shown & side for side in (depth > PURE_MM, (depth < -PURE_MM) & (depth > -BESIDE_MM)))
     values = np.where(shown, images[:, *box], 0.0).astype(np.float32)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, map_coordinates
 
-from mripipe.core.tissue import TYPICAL_DISTANCE, fit_tissues, log_density, posterior, with_a_say
+from mripipe.core.tissue import TYPICAL_DISTANCE, fit_tissues, log_density, posterior, voxels_to_fit
 
 Floats = NDArray[np.floating]
 
@@ -49,7 +49,7 @@ def without_shading(
     part = (slice(None, None, STEP),) * 3
     known = brain[part] & (np.nan_to_num(image[part]) > 0)
     values, expected = image[part][known].astype(float), priors[:, *part][:, known].T.astype(float)
-    counted = with_a_say(None if left_out is None else left_out[part], known)
+    counted = voxels_to_fit(None if left_out is None else left_out[part], known)
     shading = np.zeros(known.shape, np.float32)
     for _ in range(ROUNDS):
         weight, stray = _straying(values * np.exp(-shading[known]), expected, counted)

@@ -82,14 +82,14 @@ def fit_tissues(values: Floats, priors: Floats) -> TissueModel:
     return TissueModel(means, covariances + floor)
 
 
-def with_a_say(left_out: NDArray[np.bool_] | None, region: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def voxels_to_fit(left_out: NDArray[np.bool_] | None, region: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return which voxels of a region (N,) tissues are fitted to: all but those left out.
 
     All of them where nothing is left out, or more than half would be.
 
     Examples
     --------
-    >>> with_a_say(np.array([True, False, True]), np.array([True, True, False])).tolist()
+    >>> voxels_to_fit(np.array([True, False, True]), np.array([True, True, False])).tolist()
     [False, True]
 
     """

@@ -235,7 +235,25 @@ class _Symmetric:
     affine: NDArray[np.float64]
 
 
-_Look = tuple[_Symmetric, NDArray[np.float32], NDArray[np.float32]]
+@dataclass(frozen=True, eq=False)
+class _Look:
+    """What a visit's images say of an infarct, on the symmetric grid, and the infarct that follows."""
+
+    prepared: PreparedVisit
+    """The visit with the map to that grid."""
+    log_odds: Volume
+    """`NEVER` where no infarct is looked for."""
+    cavity: NDArray[np.float32]
+    sequences: tuple[str, ...]
+    probability: NDArray[np.float32]
+    """On the reference's grid, as `contralateral` is."""
+    contralateral: NDArray[np.float32] | None
+    acute: bool
+
+    @property
+    def infarct(self) -> NDArray[np.bool_]:
+        """The infarct's mask on the reference's grid."""
+        return self.probability >= 0.5
 
 
 def _on_symmetric_grid(prepared: PreparedVisit, reference: Volume, suffixes: tuple[str, ...]) -> _Symmetric:
@@ -267,20 +285,17 @@ def _by_asymmetry(prepared: PreparedVisit, reference: Volume, folder: Path) -> F
 
     The first map can only bend stiffly, or the infarct would bend it.
     """
-    looked = _look(prepared, reference)
-    first = _probability(looked, prepared, reference) >= 0.5
-    if first.any():
-        closely = _mapped_closely(prepared, reference, first, folder)
-        again = _look(closely, reference, first)
+    look = _look(prepared, reference)
+    if look.infarct.any():
+        again = _look(_map_closer(prepared, reference, look.infarct, folder), reference, look.infarct)
         # What ADC alone shows is not lost: there the first look stands.
-        if "ADC" not in looked[0].images or (_probability(again, closely, reference) >= 0.5).any():
-            prepared, looked = closely, again
-    grid, odds, cavity = looked
-    return _found(odds, cavity, tuple(grid.images), grid, prepared, reference, folder)
+        if again.infarct.any() or "ADC" not in look.sequences:
+            look = again
+    return _write_found(look, reference, folder)
 
 
 def _look(prepared: PreparedVisit, reference: Volume, suspect: NDArray[np.bool_] | None = None) -> _Look:
-    """Return the symmetric grid, and the log odds and cavity of its voxels.
+    """Look for the infarct on the symmetric grid.
 
     ``suspect`` is what an earlier look found, on the reference's grid. ADC, whose voxels are large and
     distorted, says that there is an infarct, and has no part in where it ends.
@@ -293,19 +308,20 @@ def _look(prepared: PreparedVisit, reference: Volume, suspect: NDArray[np.bool_]
             there, rough, shape, grid.affine, then=np.eye(4), outside=0.0, region=grid.region
         )
         suspect = carried >= 0.5
+    sequences = tuple(grid.images)
     odds, cavity = lesion_log_odds(
         np.stack(list(grid.images.values())),
-        tuple(grid.images),
+        sequences,
         grid.region,
         grid.priors,
         grid.territory,
         grid.ventricles,
         suspect,
     )
-    return grid, odds, cavity
+    return _decide(odds, cavity, sequences, grid, prepared, reference)
 
 
-def _mapped_closely(
+def _map_closer(
     prepared: PreparedVisit, reference: Volume, infarct: NDArray[np.bool_], folder: Path
 ) -> PreparedVisit:
     """Return the visit with a map that follows its sulci and ventricles, the infarct found so far filled."""
@@ -334,47 +350,44 @@ def _by_acute(prepared: PreparedVisit, reference: Volume, folder: Path) -> Found
         return _by_asymmetry(prepared, reference, folder)
     images = np.stack([grid.images[suffix] for suffix in kinds])
     odds = acute_log_odds(images, kinds, grid.region, grid.priors, grid.territory)
-    return _found(odds, np.zeros_like(odds), kinds, grid, prepared, reference, folder, acute=True)
+    look = _decide(odds, np.zeros_like(odds), kinds, grid, prepared, reference, acute=True)
+    return _write_found(look, reference, folder)
 
 
-def _found(
+def _decide(
     odds: NDArray[np.float32],
     cavity: NDArray[np.float32],
-    kinds: tuple[str, ...],
+    sequences: tuple[str, ...],
     grid: _Symmetric,
     prepared: PreparedVisit,
     reference: Volume,
-    folder: Path,
     *,
     acute: bool = False,
-) -> FoundInfarct:
-    """Find the infarct by its log odds on the symmetric grid, and carry all of it to the native grid."""
-    rough, brain = load_rough_map(prepared), load_own_mask(prepared.brain_mask)
-    native_cavity, native_odds = (
-        push_to_native(part, grid.affine, reference, rough, brain)
-        for part in (cavity, np.where(grid.region, odds, np.float32(0.0)))
+) -> _Look:
+    """Find the infarct by its log odds on the symmetric grid."""
+    log_odds = Volume(np.where(grid.region, odds, np.float32(NEVER)), grid.affine)
+    infarct, other = infarct_from_log_odds(log_odds, prepared, reference, acute=acute)
+    return _Look(prepared, log_odds, cavity, sequences, infarct, other, acute)
+
+
+def _write_found(look: _Look, reference: Volume, folder: Path) -> FoundInfarct:
+    """Carry what a look says of each voxel to the native grid, and write it."""
+    rough, brain = load_rough_map(look.prepared), load_own_mask(look.prepared.brain_mask)
+    odds = look.log_odds
+    looked_at = np.where(odds.data > NEVER / 2, odds.data, np.float32(0.0))
+    cavity, native_odds = (
+        push_to_native(part, odds.affine, reference, rough, brain) for part in (look.cavity, looked_at)
     )
-    bounded = _bounded(odds, grid)
     return FoundInfarct(
-        prepared,
-        *infarct_from_log_odds(bounded, prepared, reference, acute=acute),
-        save_image(folder / "cavity.nii.gz", native_cavity, reference.affine),
-        save_image(folder / "log_odds.nii.gz", bounded.data, bounded.affine),
+        look.prepared,
+        look.probability,
+        look.contralateral,
+        save_image(folder / "cavity.nii.gz", cavity, reference.affine),
+        save_image(folder / "log_odds.nii.gz", odds.data, odds.affine),
         save_image(folder / "native_log_odds.nii.gz", native_odds, reference.affine),
-        kinds,
-        acute,
+        look.sequences,
+        look.acute,
     )
-
-
-def _probability(looked: _Look, prepared: PreparedVisit, reference: Volume) -> NDArray[np.float32]:
-    """Return the infarct's probability on the reference's grid by one look."""
-    grid, odds, _ = looked
-    return infarct_from_log_odds(_bounded(odds, grid), prepared, reference)[0]
-
-
-def _bounded(odds: NDArray[np.float32], grid: _Symmetric) -> Volume:
-    """Return log odds that are `NEVER` where no infarct is looked for."""
-    return Volume(np.where(grid.region, odds, np.float32(NEVER)), grid.affine)
 
 
 def _by_another_program(prepared: PreparedVisit, reference: Volume, folder: Path) -> FoundInfarct:

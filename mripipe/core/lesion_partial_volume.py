@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from mripipe.core.distance import depth_within
+from mripipe.core.distance import signed_depth
 from mripipe.core.grid import box_about
 from mripipe.core.healthy import HealthyModel
 from mripipe.core.lesion_edge import BAND_MM, PURE_MM, local_means
-from mripipe.core.tissue import LEAST_DEVIATION
+from mripipe.core.tissue import LEAST_DEVIATION, log_density
 
 Floats = NDArray[np.floating]
 Masks = NDArray[np.bool_]
@@ -30,7 +30,7 @@ LEAST_PURE = 50
 MARGIN = int(np.ceil(BAND_MM)) + 1
 
 
-def mixed_edge_log_odds(
+def partial_volume_log_odds(
     image: Floats, infarct: Masks, region: Masks, solid: Masks, expected: Floats, model: HealthyModel
 ) -> tuple[Floats, Masks]:
     """Return log odds of more infarct than tissue in voxels near its border, and where they hold.
@@ -61,7 +61,7 @@ def mixed_edge_log_odds(
     if not infarct.any():
         return log_odds, held
     box = box_about(infarct, MARGIN)
-    depth = depth_within(infarct[box]) - depth_within(~infarct[box])
+    depth = signed_depth(infarct[box])
     shown = region[box] & solid[box] & np.isfinite(image[box])
     inside = shown & (depth > PURE_MM)
     if inside.sum() < LEAST_PURE:
@@ -90,22 +90,20 @@ def _log_ratio(
     values: Floats, middle: Floats, spread: float, shares: Floats, model: HealthyModel
 ) -> NDArray[np.float64]:
     """Return the log odds (N,) of a share above one half, with infarct as bright as `middle` beside."""
-    grey, white, csf = (float(mean) for mean in model.means[:, 0])
     deviations = np.sqrt(model.covariances[:, 0, 0])
-    more = (1.0 - MIXED) * _pure(values, middle, spread)
-    less = shares[2] * _pure(values, csf, deviations[2]) + shares[3] * _line(values, csf, grey, deviations[0])
+    pure = np.exp(model.log_densities(values[:, None]))
+    own = log_density((values - middle)[:, None], np.zeros(1), np.full((1, 1), spread**2))
+    more = (1.0 - MIXED) * np.exp(own)
+    less = shares[2] * pure[2] + shares[3] * pure[3]
     tissue = shares[0] + shares[1] + 1e-6
-    for share, level, deviation in zip(shares, (grey, white), deviations[:2], strict=False):
+    # With grey and with white matter a voxel may be shared; what is like CSF is not asked.
+    for k in range(2):
+        level = float(model.means[k, 0])
         half = (middle + level) / 2.0
-        more += MIXED * share / tissue * _line(values, middle, half, deviation)
-        less += share * (1.0 - MIXED) * _pure(values, level, deviation)
-        less += share * MIXED * _line(values, half, level, deviation)
+        more += MIXED * shares[k] / tissue * _line(values, middle, half, deviations[k])
+        less += shares[k] * (1.0 - MIXED) * pure[k]
+        less += shares[k] * MIXED * _line(values, half, level, deviations[k])
     return np.asarray(np.log(more + 1e-12) - np.log(less + 1e-12))
-
-
-def _pure(values: Floats, level: Floats | float, deviation: float) -> NDArray[np.float64]:
-    """Return a Gaussian's density."""
-    return np.asarray(np.exp(-0.5 * ((values - level) / deviation) ** 2) / (deviation * np.sqrt(2.0 * np.pi)))
 
 
 def _line(values: Floats, low: Floats | float, high: Floats | float, deviation: float) -> NDArray[np.float64]:

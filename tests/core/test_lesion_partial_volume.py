@@ -7,7 +7,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from mripipe.core.healthy import HealthyModel
-from mripipe.core.lesion_mixed_edge import mixed_edge_log_odds
+from mripipe.core.lesion_partial_volume import partial_volume_log_odds
 
 SHAPE = (56, 60, 52)
 POINTS = np.moveaxis(np.indices(SHAPE), 0, -1).astype(float)
@@ -44,7 +44,7 @@ def test_a_border_drawn_too_narrow_is_drawn_half_way(side, sick, tissue, expecte
     truth, drawn = depth(side) > 0, depth(side) > 1.3
     assert drawn.sum() / truth.sum() < 0.8
     image = picture(side, tissue=tissue, sick=sick)
-    log_odds, held = mixed_edge_log_odds(image, drawn, WHOLE, WHOLE, expected, MODEL)
+    log_odds, held = partial_volume_log_odds(image, drawn, WHOLE, WHOLE, expected, MODEL)
     new = np.where(held, log_odds > 0, drawn)
     assert new.sum() / truth.sum() == pytest.approx(1.0, abs=0.08)
 
@@ -56,7 +56,7 @@ def test_as_bright_as_cortex_is_infarct_where_white_matter_is_expected_and_corte
     image[rim] = (45.0 + WHITE) / 2 - 2.0
     means = []
     for expected in (shares(white=1.0), shares(grey=1.0)):
-        log_odds, held = mixed_edge_log_odds(image, drawn, WHOLE, WHOLE, expected, MODEL)
+        log_odds, held = partial_volume_log_odds(image, drawn, WHOLE, WHOLE, expected, MODEL)
         assert held[rim].all()
         means.append(np.mean(log_odds[rim]))
     assert means[0] > 0.5
@@ -67,7 +67,7 @@ def test_what_is_like_csf_out_of_view_or_not_looked_at_is_left_alone():
     drawn, image = depth(1) > 0, picture(1, tissue=WHITE, sick=50.0)
     solid, region = POINTS[..., 0] > 28, POINTS[..., 1] > 26
     image[:, :, 30:] = np.nan
-    log_odds, held = mixed_edge_log_odds(image, drawn, region, solid, shares(white=1.0), MODEL)
+    log_odds, held = partial_volume_log_odds(image, drawn, region, solid, shares(white=1.0), MODEL)
     assert held.any()
     assert not held[~(solid & region)].any()
     assert not held[:, :, 30:].any()
@@ -79,7 +79,7 @@ def test_what_is_like_csf_out_of_view_or_not_looked_at_is_left_alone():
 def test_without_pure_voxels_of_the_infarct_nothing_is_decided(size_mm):
     drawn = np.linalg.norm(POINTS - (30.0, 30.0, 25.0), axis=-1) < size_mm
     image = picture(1, tissue=WHITE, sick=50.0)
-    log_odds, held = mixed_edge_log_odds(image, drawn, WHOLE, WHOLE, shares(white=1.0), MODEL)
+    log_odds, held = partial_volume_log_odds(image, drawn, WHOLE, WHOLE, shares(white=1.0), MODEL)
     assert not held.any()
     assert not log_odds.any()
 
@@ -87,7 +87,7 @@ def test_without_pure_voxels_of_the_infarct_nothing_is_decided(size_mm):
 def test_an_infarct_as_bright_as_cortex_does_not_turn_the_line_round():
     drawn = depth(1) > 0
     image = picture(1, tissue=WHITE, sick=GREY + 3.0)
-    log_odds, held = mixed_edge_log_odds(image, drawn, WHOLE, WHOLE, shares(white=1.0, grey=0.3), MODEL)
+    log_odds, held = partial_volume_log_odds(image, drawn, WHOLE, WHOLE, shares(white=1.0, grey=0.3), MODEL)
     assert np.isfinite(log_odds).all()
     outside = held & (depth(1) < -1.5)
     assert np.mean(log_odds[outside] < 0) > 0.95
