@@ -60,6 +60,11 @@ class Course:
         """Names of the segments in the order of the nodes."""
         return tuple(dict.fromkeys(node.segment for node in self.nodes))
 
+    @property
+    def length_mm(self) -> float:
+        """Of the centre line."""
+        return float(np.linalg.norm(np.diff([node.centre_mm for node in self.nodes], axis=0), axis=1).sum())
+
 
 @dataclass(frozen=True, eq=False)
 class TractAt:

@@ -1,4 +1,8 @@
-"""Correct a diffusion series: noise, lost slices, motion, eddy currents, distortion; interpolated once."""
+"""Correct a diffusion series: lost slices, motion, eddy currents, distortion, noise; interpolated once.
+
+Noise is told from signal by what volumes share in a neighbourhood, and where the head moved between them they
+share less: weak signal is then taken for noise. It is therefore removed when they lie over each other.
+"""
 
 from __future__ import annotations
 
@@ -84,9 +88,6 @@ def prepare_series(series: Series, session: Session, settings: DiffusionSettings
         steps.append("already preprocessed by another program, taken as it is")
     data, parts = series.data, _parts(series)
     dropped: tuple[tuple[int, int], ...] = ()
-    if settings.denoise:
-        data, sigma = _denoised(data, parts)
-        steps.append(f"denoised: noise of deviation {sigma:.3g} removed")
     if settings.gibbs:
         data = _without_ringing(data, series.slice_axis)
         steps.append("ringing beside edges removed")
@@ -104,6 +105,10 @@ def prepare_series(series: Series, session: Session, settings: DiffusionSettings
     steps += _motion_told(motion, sought=bool(numbers), eddy=settings.eddy)
     if not series.preprocessed:
         steps.append(_distortion_told(distortion, mask))
+    if settings.denoise:
+        cleaned = denoise(data, mask)
+        data = cleaned.data
+        steps.append(f"denoised: noise of deviation {cleaned.sigma:.3g} removed")
     if settings.robust:
         steps.append("tensor: fitted robustly")
     axes = _check_table(data, table, series, mask)
@@ -138,19 +143,6 @@ def _rough_mask(
     weighted = ~table.is_b0
     mean = data[..., weighted if weighted.any() else slice(None)].mean(axis=3)
     return diffusion_mask(mean, voxel_sizes_mm(affine))
-
-
-def _denoised(data: NDArray[np.float32], parts: Sequence[_Part]) -> tuple[NDArray[np.float32], float]:
-    """Denoise what is distorted alike together: the same voxel must show the same tissue."""
-    first = denoise(data[..., parts[0].volumes], parts[0].mask)
-    if len(parts) == 1:
-        return first.data, first.sigma
-    out = data.copy()
-    out[..., parts[0].volumes] = first.data
-    for part in parts[1:]:
-        if part.can_predict:
-            out[..., part.volumes] = denoise(data[..., part.volumes], part.mask).data
-    return out, first.sigma
 
 
 def _without_ringing(data: NDArray[np.float32], slice_axis: int) -> NDArray[np.float32]:

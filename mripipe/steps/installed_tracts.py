@@ -73,9 +73,10 @@ def measure_installed(
             name,
             WHOLE,
             None,
-            _look_up(tract, placed, values),
+            _look_up(tract, placed, values, one_sided=own is not None),
             None if own is None else hemisphere_of(own, lesion_side),
             own,
+            other=None,
             usable=usable,
         )
         if lesion is not None and side == lesion_side:
@@ -88,7 +89,9 @@ def measure_installed(
     return InstalledTracts(tuple(metrics.values()), tuple(rows))
 
 
-def _look_up(tract: AtlasShare, placed: PlacedDiffusion, values: dict[str, NDArray[np.float64]]) -> Measured:
+def _look_up(
+    tract: AtlasShare, placed: PlacedDiffusion, values: dict[str, NDArray[np.float64]], *, one_sided: bool
+) -> Measured:
     """Look a tract up at the brain's voxels."""
     share = tract.at(placed.mni_mm)
     inside = share > 0
@@ -96,8 +99,10 @@ def _look_up(tract: AtlasShare, placed: PlacedDiffusion, values: dict[str, NDArr
     still = np.zeros(len(found), np.float32)
     at = TractAt(found, found, still, still.astype(np.int8), np.zeros((len(found), 3), np.float32))
     mine = {name: array[inside] for name, array in values.items()}
-    lesion, mirrored = placed.lesion[inside], placed.mirrored_lesion[inside]
-    return Measured(at, np.ones(len(found)), mine, lesion, mirrored, {WHOLE: _coverage(tract, placed)})
+    lesion, mirrored = placed.lesion[inside], placed.mirrored_lesion[inside] * one_sided
+    # A map has no centre line: the whole of it is one level.
+    one = np.zeros(len(found), np.int64)
+    return Measured(at, np.ones(len(found)), mine, lesion, mirrored, {WHOLE: _coverage(tract, placed)}, one)
 
 
 def _coverage(tract: AtlasShare, placed: PlacedDiffusion) -> float:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mripipe.core.tract_course import TractAt
+from mripipe.core.tract_levels import evened, held
 from mripipe.core.tract_measures import asymmetry, weighted_mean
 from mripipe.model.diffusion import Hemisphere, TractAsymmetry, TractMetrics, TractStatus
 from mripipe.steps.diffusion_place import LESION_SHARE
@@ -34,9 +35,11 @@ class Measured:
     values: dict[str, NDArray[np.float64]]
     lesion: NDArray[np.float64]
     mirrored_lesion: NDArray[np.float64]
-    """Share of lesion in each voxel, and at the mirrored place."""
+    """Share of lesion in each voxel, and at the mirrored place; the latter 0 where no other side is."""
     coverage: dict[str, float]
     """Of each segment."""
+    levels: NDArray[np.int64]
+    """Level of the tract that each voxel lies in, `mripipe.core.tract_levels`."""
 
     def share(self, segment: int | None) -> NDArray[np.float64]:
         """Probability of the tract, or of one of its segments, at each voxel."""
@@ -57,7 +60,35 @@ class Measured:
         """
         kept = self.weights(segment)
         shared = np.where(self.mirrored_lesion < LESION_SHARE, kept, 0.0)
-        return shared if shared.sum() >= LEAST_LEFT * self.weights(segment, with_lesion=True).sum() else kept
+        return shared if self._is_enough(shared, segment) else kept
+
+    def _is_enough(self, left: NDArray[np.float64], segment: int | None) -> bool:
+        return bool(left.sum() >= LEAST_LEFT * self.weights(segment, with_lesion=True).sum())
+
+    def levels_left(self, segment: int | None) -> frozenset[int]:
+        """Levels of which something is left to be compared."""
+        return held(self.compared(segment), self.levels, self.weights(segment, with_lesion=True))
+
+    def mean_weights(self, segment: int | None, other: Measured | None) -> NDArray[np.float64]:
+        """Weight of each voxel in the mean over levels, the lesion left out.
+
+        Parameters
+        ----------
+        segment : int, optional
+        other : Measured, optional
+            The other side: only levels that are left on both count, where there is enough left of it to be
+            compared.
+
+        """
+        kept = self.levels_left(segment)
+        if other is not None and other._is_enough(other.weights(segment), segment):
+            kept = kept & other.levels_left(segment) or kept
+        return evened(self.compared(segment), self.levels, kept)
+
+    def whole_weights(self, segment: int | None) -> NDArray[np.float64]:
+        """Weight of each voxel in the mean over levels, the lesion with it."""
+        everything = self.weights(segment, with_lesion=True)
+        return evened(everything, self.levels, held(everything, self.levels, everything))
 
 
 def hemisphere_of(side: str, lesion: str) -> Hemisphere | None:
@@ -75,11 +106,14 @@ def metric_row(
     hemisphere: Hemisphere | None,
     side: Literal["left", "right"] | None,
     *,
+    other: Measured | None,
     usable: bool,
 ) -> TractMetrics:
-    """Measure one tract or segment; a value that cannot be measured stays None, with the reason."""
-    everything = found.weights(number, with_lesion=True)
-    kept = found.weights(number) if side is None else found.compared(number)
+    """Measure one tract or segment; a value that cannot be measured stays None, with the reason.
+
+    `other` is the same tract on the other side, None for one that crosses or stands alone.
+    """
+    everything, kept = found.whole_weights(number), found.mean_weights(number, other)
     all_of_it = found.share(number)
     healthy = np.where(found.lesion < LESION_SHARE, all_of_it, 0.0)
     total = float(all_of_it.sum())

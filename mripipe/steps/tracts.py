@@ -18,6 +18,7 @@ from mripipe.atlases.tracts import WHOLE, load_tracts
 from mripipe.core.grid import voxel_to_world
 from mripipe.core.tract_coherence import along_tract, both_sides, rotation_between
 from mripipe.core.tract_course import Course, TractAt, tract_at
+from mripipe.core.tract_levels import levels_of
 from mripipe.core.tract_measures import profile, slice_weights
 from mripipe.core.volumetry import lesion_side
 from mripipe.model.atlas import AtlasFiles
@@ -88,18 +89,19 @@ def measure_tracts(
     atlas, axes = load_tracts(), _axes(diffusion, placed)
     side = _lesion_side(placed)
     usable = diffusion.n_directions >= LEAST_DIRECTIONS
-    measured = {
+    measured: dict[tuple[str, Side], Measured] = {
         (course.name, s): _measure(course, s, values, placed, axes)
         for course, s in product(atlas.paired, SIDES)
     }
     metrics = [
         row
         for course, s in product(atlas.paired, SIDES)
-        for row in _rows(course, measured[course.name, s], hemisphere_of(s, side), s, usable=usable)
+        for row in _rows(course, measured, s, hemisphere_of(s, side), usable=usable)
     ]
     for course in atlas.crossing:
         found = _measure(course, "both", values, placed, axes)
-        metrics += _rows(course, found, None, None, usable=usable)
+        # Other segments of a tract that crosses are courses of their own.
+        metrics += _rows(course, {(course.name, "both"): found}, "both", None, usable=usable)
     loads = _lesion_loads(normalised, side)
     asymmetries = [row for course in atlas.paired for row in _asymmetries(course, metrics, side, loads)]
     for files in atlases:
@@ -180,8 +182,11 @@ def _measure(
         other = along_tract(axes.directions, mirrored.tangent, values["fa"])
     coherence = both_sides(axes.tree, placed.mni_mm[inside], own, other)
     mine = {name: array[inside] for name, array in values.items()}
-    lesion, opposite = placed.lesion[inside], placed.mirrored_lesion[inside]
-    return Measured(at, coherence, mine, lesion, opposite, _coverage(course, side, placed))
+    lesion, opposite = placed.lesion[inside], np.zeros(int(inside.sum()))
+    if other is not None:
+        opposite = placed.mirrored_lesion[inside]
+    levels = levels_of(at.position, course.length_mm)
+    return Measured(at, coherence, mine, lesion, opposite, _coverage(course, side, placed), levels)
 
 
 def _axes(diffusion: DiffusionVisit, placed: PlacedDiffusion) -> _Axes:
@@ -223,16 +228,23 @@ def _coverage(course: Course, side: str, placed: PlacedDiffusion) -> dict[str, f
 
 def _rows(
     course: Course,
-    found: Measured,
+    measured: dict[tuple[str, Side], Measured],
+    side: Side,
     hemisphere: Hemisphere | None,
-    side: Literal["left", "right"] | None,
     *,
     usable: bool,
 ) -> list[TractMetrics]:
+    """Measure a tract of one side, or one that crosses, and its segments."""
+    found, other = measured[course.name, side], None
+    own: Literal["left", "right"] | None = None
+    if side != "both":
+        own, other = side, measured[course.name, OTHER[side]]
     rows = []
     for segment in segments_of(course):
         number = None if segment == WHOLE else course.segments.index(segment)
-        rows.append(metric_row(course.name, segment, number, found, hemisphere, side, usable=usable))
+        rows.append(
+            metric_row(course.name, segment, number, found, hemisphere, own, other=other, usable=usable)
+        )
     return rows
 
 

@@ -2,8 +2,8 @@
 
 Usage: python scripts/benchmarks/diffusion_phantoms.py [--visits 12] [--seed 1] [--side left] [--motion 1.5]
 
-A 150 mL infarct, noise, and a head that moves between volumes. The way to MNI, the brain and the infarct are
-the true ones; the series is prepared, registered to the T1w and measured as in a run.
+A 150 mL infarct, noise, and a head that moves between volumes. The way to MNI, the brain, the infarct and the
+lacune that some have are the true ones; the series is prepared, registered to the T1w and measured as in a run.
 """
 
 from __future__ import annotations
@@ -85,9 +85,9 @@ def normalised(patient: PhantomPatient, visit: int, folder: Path) -> NormalisedV
     grid = visit_grid(patient, visit, "T1w", zooms_mm=(T1W_MM,) * 3)
     masks = true_masks(patient, visit, grid)
     image = save_image(folder / "t1.nii.gz", render_visit(patient, visit, "T1w", grid), grid.affine)
-    brain, lesion = (
+    brain, lesion, lacune = (
         save_image(folder / f"{name}.nii.gz", masks[name], grid.affine, dtype=np.uint8)
-        for name in ("brain", "lesion")
+        for name in ("brain", "lesion", "lacune")
     )
     template = patient.atlas.template
     in_mni = lesion_in_mni(patient, visit) >= 0.5
@@ -95,7 +95,7 @@ def normalised(patient: PhantomPatient, visit: int, folder: Path) -> NormalisedV
     whole = Volume(in_mni.astype(np.float32), template.affine)
     prepared = only(PreparedVisit, preproc=image, brain_mask=brain, reference_suffix="T1w")
     segmented = only(
-        SegmentedVisit, prepared=prepared, final_mask=lesion, side=patient.side, contralateral_mask=None
+        SegmentedVisit, prepared=prepared, final_mask=lesion, side=patient.side, contralateral_mask=lacune
     )
     return only(
         NormalisedVisit,

@@ -14,6 +14,16 @@ def at(points, side="right", **shape):
     return tract_at(straight(**shape), np.array(points, float), side=side)
 
 
+def test_the_length_follows_the_centre_line():
+    bent = (
+        Node("a", (10.0, 0.0, 0.0), 4, 4, 0),
+        Node("a", (10.0, 3.0, 4.0), 4, 4, 0),
+        Node("b", (10.0, 3.0, 16.0), 4, 4, 0),
+    )
+    assert Course("T", False, bent).length_mm == pytest.approx(17.0)
+    assert 120.0 < load_tracts().course("CST").length_mm < 160.0
+
+
 def test_half_at_the_border_of_the_ellipse():
     found = at([[24, 0, 30], [20, 8, 30], [20, 0, 30], [30, 0, 30]]).probability
     np.testing.assert_allclose(found, [0.5, 0.5, 1.0, 0.0], atol=1e-6)
