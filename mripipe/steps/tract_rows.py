@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mripipe.core.tract_course import TractAt
-from mripipe.core.tract_levels import evened, held
+from mripipe.core.tract_levels import level_sizes, shared_sizes, sized
 from mripipe.core.tract_measures import asymmetry, weighted_mean
 from mripipe.model.diffusion import Hemisphere, TractAsymmetry, TractMetrics, TractStatus
 from mripipe.steps.diffusion_place import LESION_SHARE
@@ -65,30 +65,23 @@ class Measured:
     def _is_enough(self, left: NDArray[np.float64], segment: int | None) -> bool:
         return bool(left.sum() >= LEAST_LEFT * self.weights(segment, with_lesion=True).sum())
 
-    def levels_left(self, segment: int | None) -> frozenset[int]:
-        """Levels of which something is left to be compared."""
-        return held(self.compared(segment), self.levels, self.weights(segment, with_lesion=True))
-
     def mean_weights(self, segment: int | None, other: Measured | None) -> NDArray[np.float64]:
-        """Weight of each voxel in the mean over levels, the lesion left out.
+        """Weight of each voxel in a mean, the lesion left out.
 
         Parameters
         ----------
         segment : int, optional
         other : Measured, optional
-            The other side: only levels that are left on both count, where there is enough left of it to be
-            compared.
+            The other side, with which levels are shared where there is enough left of it to be compared.
 
         """
-        kept = self.levels_left(segment)
+        sizes = self._level_sizes(segment)
         if other is not None and other._is_enough(other.weights(segment), segment):
-            kept = kept & other.levels_left(segment) or kept
-        return evened(self.compared(segment), self.levels, kept)
+            sizes = shared_sizes(sizes, other._level_sizes(segment)) or sizes
+        return sized(self.compared(segment), self.levels, sizes)
 
-    def whole_weights(self, segment: int | None) -> NDArray[np.float64]:
-        """Weight of each voxel in the mean over levels, the lesion with it."""
-        everything = self.weights(segment, with_lesion=True)
-        return evened(everything, self.levels, held(everything, self.levels, everything))
+    def _level_sizes(self, segment: int | None) -> dict[int, float]:
+        return level_sizes(self.compared(segment), self.weights(segment, with_lesion=True), self.levels)
 
 
 def hemisphere_of(side: str, lesion: str) -> Hemisphere | None:
@@ -113,7 +106,7 @@ def metric_row(
 
     `other` is the same tract on the other side, None for one that crosses or stands alone.
     """
-    everything, kept = found.whole_weights(number), found.mean_weights(number, other)
+    everything, kept = found.weights(number, with_lesion=True), found.mean_weights(number, other)
     all_of_it = found.share(number)
     healthy = np.where(found.lesion < LESION_SHARE, all_of_it, 0.0)
     total = float(all_of_it.sum())

@@ -3,7 +3,7 @@
 Usage: python scripts/benchmarks/diffusion_phantoms.py [--visits 12] [--seed 1] [--side left] [--motion 1.5]
 
 A 150 mL infarct, noise, and a head that moves between volumes. The way to MNI, the brain, the infarct and the
-lacune that some have are the true ones; the series is prepared, registered to the T1w and measured as in a run.
+lacune are the true ones; the series is prepared, registered to the T1w and measured as in a run.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mripipe.core.tract_levels import evened, held, levels_of
+from mripipe.core.tract_levels import level_sizes, levels_of, shared_sizes, sized
 
 
 def test_levels_are_of_one_length_in_mm():
@@ -12,35 +12,39 @@ def test_levels_are_of_one_length_in_mm():
     assert levels_of(positions, 1.0).max() == 0
 
 
-def test_a_wide_level_counts_no_more_than_a_narrow_one():
-    # A narrow piece of 5 voxels with 0.8, a fan of 95 with 0.4.
-    levels = np.repeat([0, 1], [5, 95])
+def test_a_level_that_lost_voxels_keeps_its_size():
+    levels = np.repeat([0, 1], [50, 50])
     values = np.where(levels == 0, 0.8, 0.4)
-    weights = evened(np.linspace(0.5, 1.0, 100), levels, frozenset({0, 1}))
-    assert (weights * values).sum() / weights.sum() == pytest.approx(0.6)
-    assert np.bincount(levels, weights) == pytest.approx([1.0, 1.0])
+    everything = np.linspace(0.5, 1.0, 100)
+    left = np.where((levels == 1) & (np.arange(100) % 5 > 0), 0.0, everything)
+    weights = sized(left, levels, level_sizes(left, everything, levels))
+    assert np.bincount(levels, weights) == pytest.approx(np.bincount(levels, everything))
+    assert (weights * values).sum() / weights.sum() == pytest.approx(
+        (everything * values).sum() / everything.sum()
+    )
 
 
 def test_within_a_level_voxels_keep_their_weights():
-    assert evened(np.array([1.0, 3.0, 9.0]), np.array([2, 2, 0]), frozenset({2})).tolist() == [
-        0.25,
-        0.75,
-        0.0,
-    ]
+    assert sized(np.array([1.0, 3.0, 9.0]), np.array([2, 2, 0]), {2: 1.0}).tolist() == [0.25, 0.75, 0.0]
 
 
-def test_a_level_of_which_next_to_nothing_is_left_is_not_held():
+def test_a_level_of_which_next_to_nothing_is_left_has_no_size():
     levels = np.repeat([0, 1, 2], 100)
     everything = np.ones(300)
     left = everything.copy()
     left[100:196] = 0.0
     left[200:294] = 0.0
-    assert held(left, levels, everything) == {0, 2}
-    assert held(everything, levels, everything) == {0, 1, 2}
+    assert level_sizes(left, everything, levels) == {0: 100.0, 2: 100.0}
+    assert level_sizes(everything, everything, levels) == {0: 100.0, 1: 100.0, 2: 100.0}
 
 
-def test_nothing_holds_no_level():
-    none = np.zeros(3)
-    assert held(none, np.zeros(3, np.int64), none) == frozenset()
-    assert held(np.zeros(0), np.zeros(0, np.int64), np.zeros(0)) == frozenset()
-    assert evened(none, np.zeros(3, np.int64), frozenset({0})).tolist() == [0.0, 0.0, 0.0]
+def test_both_sides_get_the_smaller_size():
+    one, other = {0: 5.0, 1: 2.0, 3: 1.0}, {0: 4.0, 1: 3.0, 2: 9.0}
+    assert shared_sizes(one, other) == shared_sizes(other, one) == {0: 4.0, 1: 2.0}
+
+
+def test_nothing_has_no_level():
+    none, levels = np.zeros(3), np.zeros(3, np.int64)
+    assert level_sizes(none, none, levels) == {}
+    assert level_sizes(none[:0], none[:0], levels[:0]) == {}
+    assert sized(none, levels, {}).tolist() == [0.0, 0.0, 0.0]

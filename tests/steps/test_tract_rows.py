@@ -37,10 +37,10 @@ def test_a_level_in_view_on_one_side_counts_on_neither():
     assert asymmetry_row(ipsi, contra, "left", None).rfa == pytest.approx(0.9)
 
 
-def test_a_level_half_lost_counts_as_much_as_on_the_other_side():
+def test_a_level_that_the_lesion_takes_a_part_of_keeps_its_size():
     fa = np.where(LEVELS < 3, 0.2, 0.6)
-    half = (LEVELS < 3) & (np.arange(len(LEVELS)) % 4 > 0)
-    ipsi, contra = rows(side(0.9 * fa, there=~half), side(fa))
+    lesion = (LEVELS < 3) & (np.arange(len(LEVELS)) % 4 > 0)
+    ipsi, contra = rows(side(0.9 * fa, lesion=lesion), side(fa, mirrored=lesion))
     assert (ipsi.fa, contra.fa) == (pytest.approx(0.9 * 0.48), pytest.approx(0.48))
 
 
@@ -57,7 +57,17 @@ def test_sides_without_a_level_in_common_keep_their_own():
     assert (ipsi.fa, contra.fa) == (pytest.approx(0.3), pytest.approx(0.6))
 
 
-def test_with_the_lesion_all_levels_count():
+@pytest.mark.parametrize("lost", ["ipsi", "contra"])
+def test_a_side_that_is_thinner_at_a_level_is_still_compared_alike(lost):
+    # Of one side half of the poor levels is outside the brain: its rich levels must not count more.
+    fa = np.where(LEVELS < 3, 0.2, 0.6)
+    thin = ~((LEVELS < 3) & (np.arange(len(LEVELS)) % 2 > 0))
+    there = {"ipsi": None, "contra": None} | {lost: thin}
+    ipsi, contra = rows(side(0.9 * fa, there=there["ipsi"]), side(fa, there=there["contra"]))
+    assert ipsi.fa / contra.fa == pytest.approx(0.9)
+
+
+def test_with_the_lesion_all_voxels_count():
     lesion = LEVELS < 5
     ipsi, contra = rows(side(np.where(lesion, 0.1, 0.5), lesion=lesion), side(0.5, mirrored=lesion))
     assert (ipsi.fa, ipsi.fa_with_lesion) == (pytest.approx(0.5), pytest.approx(0.3))
