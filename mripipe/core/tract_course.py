@@ -61,9 +61,10 @@ class Course:
         return tuple(dict.fromkeys(node.segment for node in self.nodes))
 
     @property
-    def length_mm(self) -> float:
-        """Of the centre line."""
-        return float(np.linalg.norm(np.diff([node.centre_mm for node in self.nodes], axis=0), axis=1).sum())
+    def pieces_mm(self) -> NDArray[np.float64]:
+        """Lengths of the centre line from each node to the next."""
+        centres = np.array([node.centre_mm for node in self.nodes], np.float64)
+        return np.asarray(np.linalg.norm(np.diff(centres, axis=0), axis=1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +130,7 @@ def tract_at(course: Course, mni_mm: Floats, *, side: str) -> TractAt:
         flipped = np.where(points[:, 0] < 0, -1.0, 1.0)
         points = points * np.column_stack([flipped, np.ones((len(points), 2))])
     centres, frames, radii = _frames(course)
-    lengths = np.linalg.norm(np.diff(centres, axis=0), axis=1)
+    lengths = course.pieces_mm
     start = np.concatenate([[0.0], np.cumsum(lengths)]) / lengths.sum()
     best = np.full(len(points), np.inf)
     radius = np.zeros(len(points))

@@ -10,8 +10,6 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
-from mripipe.core.contrast_pose import refine_pose
-from mripipe.core.coregistration import compared_region
 from mripipe.core.grid import Volume, voxel_to_world, world_to_voxel
 from mripipe.core.itk import LPS, affine_transform
 from mripipe.core.placement import register_and_check
@@ -75,10 +73,8 @@ def place_diffusion(
     prepared = normalised.segmented.prepared
     reference, b0 = load_image(prepared.preproc), load_image(diffusion.b0)
     head, lesion = load_own_mask(prepared.brain_mask), load_own_mask(normalised.segmented.final_mask)
-    start, placement = register_and_check(reference, head, b0, np.eye(4), left_out=lesion)
-    # Mutual information of whole heads is right to some tenths of a millimetre.
-    anatomy, share, _ = compared_region(reference, head & ~lesion, float(b0.voxel_sizes_mm.mean()))
-    way: sitk.Transform = affine_transform(refine_pose(anatomy, share >= 0.5, b0, start))
+    matrix, placement = register_and_check(reference, head, b0, np.eye(4), left_out=lesion)
+    way: sitk.Transform = affine_transform(matrix)
     told: tuple[str, ...] = ()
     if diffusion.distorted_along is not None:
         bend = find_bend(diffusion, diffusion.distorted_along, normalised, way)

@@ -185,7 +185,7 @@ def _measure(
     lesion, opposite = placed.lesion[inside], np.zeros(int(inside.sum()))
     if other is not None:
         opposite = placed.mirrored_lesion[inside]
-    levels = levels_of(at.position, course.length_mm)
+    levels = levels_of(at.position, course.pieces_mm.sum())
     return Measured(at, coherence, mine, lesion, opposite, _coverage(course, side, placed), levels)
 
 

@@ -15,37 +15,18 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import binary_erosion, map_coordinates
+from scipy.ndimage import binary_erosion
 
 from mripipe.core.diffusion_denoise import denoise
 from mripipe.core.diffusion_mask import diffusion_mask
-from mripipe.core.diffusion_motion import estimate_motion
+from mripipe.core.diffusion_motion import SeriesMotion, estimate_motion
 from mripipe.core.diffusion_resample import resample_series
 from mripipe.core.gradients import GradientTable, directions_from_fsl
-from mripipe.core.grid import voxel_to_world, world_to_voxel
-from mripipe.core.phantom_scan import draw_pose
+from mripipe.core.phantom_scan import add_rician_noise, draw_pose
 from mripipe.core.tensor import fit_tensor, tensor_volumes
 from mripipe.core.tensor_maps import tensor_maps
 
 Floats = NDArray[np.floating]
-
-
-def moved_series(data: Floats, affine: Floats, poses: list[Floats]) -> NDArray[np.float32]:
-    """Move each volume (X, Y, Z, N) by its pose in RAS mm."""
-    out = np.empty_like(data, dtype=np.float32)
-    points = voxel_to_world(np.argwhere(np.ones(data.shape[:3], bool)), affine)
-    for k, pose in enumerate(poses):
-        back = np.linalg.inv(pose)
-        where = world_to_voxel(points @ back[:3, :3].T + back[:3, 3], affine)
-        moved = map_coordinates(data[..., k], where.T, order=5, mode="nearest")
-        out[..., k] = moved.reshape(data.shape[:3])
-    return out
-
-
-def rician(data: Floats, sigma: float, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Add noise to both channels and return the magnitude."""
-    real, imaginary = (rng.normal(0.0, sigma, data.shape) for _ in range(2))
-    return np.hypot(data + real, imaginary).astype(np.float32)
 
 
 def told(name: str, fa: Floats, truth: Floats) -> None:
@@ -81,12 +62,14 @@ def main() -> None:
 
     rng = np.random.default_rng(given.seed)
     clean = denoise(data, mask)
-    poses = [np.eye(4)]
-    poses += [draw_pose(rng, degrees=given.motion, millimetres=given.motion) for _ in chosen[1:]]
-    series = rician(moved_series(clean.data, affine, poses), given.noise * clean.sigma, rng)
+    poses = np.tile(np.eye(4), (len(chosen), 1, 1))
+    poses[1:] = [draw_pose(rng, degrees=given.motion, millimetres=given.motion) for _ in chosen[1:]]
+    # What lies at x in the moved head came from where the pose's inverse leads.
+    away = SeriesMotion(np.linalg.inv(poses), np.full(len(chosen), np.inf))
+    moved = resample_series(clean.data, affine, away, np.ones(mask.shape, bool))
+    series = add_rician_noise(rng, moved, sigma=given.noise * clean.sigma)
     # Contrast is carried with the volumes here: in the moved head directions are turned.
-    turns = np.stack(poses)[:, :3, :3]
-    found = estimate_motion(series, affine, table.turned(turns), mask)
+    found = estimate_motion(series, affine, table.turned(poses[:, :3, :3]), mask)
     laid = resample_series(series, affine, found, mask)
     truth = fa(clean.data)
     print(f"{given.series.name}: motion {given.motion:g}, noise {given.noise:g}; FA off, rms (mean):")

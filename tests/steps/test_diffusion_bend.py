@@ -128,7 +128,6 @@ def test_voxels_are_looked_up_where_they_belong(tmp_path, monkeypatch):
     """A voxel that shows what lies 3 mm further back is looked up there in MNI."""
     still = np.eye(4), SimpleNamespace(doubtful=False)
     monkeypatch.setattr(diffusion_place, "register_and_check", lambda *given, **more: still)
-    monkeypatch.setattr(diffusion_place, "refine_pose", lambda *given: given[-1])
     everywhere = displacement_transform(np.full((*SHAPE, 3), [0.0, 3.0, 0.0]), AFFINE)
     given = diffusion_bend.Bend(everywhere, "bent")
     monkeypatch.setattr(diffusion_place, "find_bend", lambda *all_of_it: given)
@@ -142,7 +141,6 @@ def test_voxels_are_looked_up_where_they_belong(tmp_path, monkeypatch):
 def test_a_series_without_distortion_is_not_bent(tmp_path, monkeypatch):
     still = np.eye(4), SimpleNamespace(doubtful=False)
     monkeypatch.setattr(diffusion_place, "register_and_check", lambda *given, **more: still)
-    monkeypatch.setattr(diffusion_place, "refine_pose", lambda *given: given[-1])
     placed, told, _ = place_diffusion(series(tmp_path, axis=None), anatomy(tmp_path), tmp_path)
     assert told == ()
     assert sitk.ReadTransform(str(placed.to_reference)).IsLinear()
